@@ -1,0 +1,166 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// tornado/detail/callback.hpp: callables that the loop keeps, calls, and looks after.
+#pragma once
+
+#include "tornado/detail/state.hpp"
+
+#include <functional>
+#include <tuple>
+#include <type_traits>
+#include <utility>
+
+namespace tornado::detail {
+
+/// Logs the exception being handled, or gives it to the loop's handler.
+TORNADO_EXPORT void report_callback_exception() noexcept;
+/// Looks after a Future that a callback returned: its failure is logged, and `keeper`, which holds
+/// the callable, lives until then. Returns false when the Future is done and nothing was kept.
+TORNADO_EXPORT bool watch(StateBase& state, Node* keeper);
+
+/// Calls `f`. True when `keeper` must stay, since a coroutine of f's still runs.
+template <class F, class... Args>
+bool call_and_keep(Node* keeper, F& f, Args&&... args) noexcept {
+  try {
+    using Result = std::invoke_result_t<F&, Args...>;
+    if constexpr (is_future<std::decay_t<Result>>) {
+      std::decay_t<Result> future = std::invoke(f, std::forward<Args>(args)...);
+      return watch(*Access::state(future), keeper);
+    } else {
+      static_cast<void>(std::invoke(f, std::forward<Args>(args)...));
+    }
+  } catch (...) {
+    report_callback_exception();
+  }
+  return false;
+}
+
+/// A callable and its arguments, stored by value.
+template <class F, class... Args>
+class Bound {
+ public:
+  template <class G, class... A>
+  explicit Bound(G&& f, A&&... args)
+      : f_(std::forward<G>(f)), args_(std::forward<A>(args)...) {}
+  decltype(auto) operator()() {
+    return std::apply([this](Args&... args) -> decltype(auto) { return std::invoke(f_, args...); },
+                      args_);
+  }
+
+ private:
+  F f_;
+  std::tuple<Args...> args_;
+};
+
+/// `f` itself, or `f` with `args` bound to it.
+template <class F, class... Args>
+auto bind_callback(F&& f, Args&&... args) {
+  static_assert(std::is_invocable_v<std::decay_t<F>&, std::decay_t<Args>&...>,
+                "the callback cannot be called with the arguments given for it");
+  if constexpr (sizeof...(Args) == 0) {
+    return std::decay_t<F>(std::forward<F>(f));
+  } else {
+    return Bound<std::decay_t<F>, std::decay_t<Args>...>(std::forward<F>(f),
+                                                         std::forward<Args>(args)...);
+  }
+}
+
+/// A node in pooled memory that holds an F: a callback that runs once.
+template <class F>
+class Job final : public Node {
+ public:
+  template <class G>
+  static Node* create(G&& f) {
+    void* memory = allocate(sizeof(Job));
+    try {
+      return ::new (memory) Job(std::forward<G>(f));
+    } catch (...) {
+      deallocate(memory, sizeof(Job));
+      throw;
+    }
+  }
+
+ private:
+  template <class G>
+  explicit Job(G&& f) : Node(&on_event, Kind::job), f_(std::forward<G>(f)) {}
+
+  static void on_event(Node* node, Event event) noexcept {
+    auto* self = static_cast<Job*>(node);
+    if (event == Event::run && call_and_keep(self, self->f_)) return;
+    self->~Job();
+    deallocate(self, sizeof(Job));
+  }
+
+  F f_;
+};
+
+/// A queue entry that calls `f(args...)` once.
+template <class F, class... Args>
+Node* make_job(F&& f, Args&&... args) {
+  auto bound = bind_callback(std::forward<F>(f), std::forward<Args>(args)...);
+  return Job<decltype(bound)>::create(std::move(bound));
+}
+
+/// Waits for a Future and belongs to its state; the loop knows it too, to drop it when it closes.
+class TORNADO_EXPORT StateCallback : public Node {
+ public:
+  class Link : public Hook {
+   public:
+    explicit Link(StateCallback& owner) noexcept : node(owner) {}
+    StateCallback& node;
+  };
+
+  StateCallback(Function function, StateBase& state) noexcept
+      : Node(function, Kind::callback), target(&state), link(*this) {}
+
+  StateBase* target;
+  Link link;
+  bool holds_target = false;  // once the state is done and this is queued
+
+ protected:
+  ~StateCallback() {
+    if (holds_target) target->release();
+  }
+};
+
+template <class T, class F>
+class DoneCallback final : public StateCallback {
+ public:
+  template <class G>
+  static void attach(State<T>& state, G&& f) {
+    void* memory = allocate(sizeof(DoneCallback));
+    DoneCallback* node;
+    try {
+      node = ::new (memory) DoneCallback(state, std::forward<G>(f));
+    } catch (...) {
+      deallocate(memory, sizeof(DoneCallback));
+      throw;
+    }
+    state.add_waiter(*node);
+  }
+
+ private:
+  template <class G>
+  DoneCallback(State<T>& state, G&& f)
+      : StateCallback(&on_event, state), f_(std::forward<G>(f)) {}
+
+  static void on_event(Node* node, Event event) noexcept {
+    auto* self = static_cast<DoneCallback*>(node);
+    if (event == Event::run && self->run()) return;
+    self->~DoneCallback();
+    deallocate(self, sizeof(DoneCallback));
+  }
+  bool run() noexcept {
+    if constexpr (std::is_invocable_v<F&, Future<T>>) {
+      auto* state = static_cast<State<T>*>(target);
+      state->add_ref();
+      return call_and_keep(this, f_, Access::adopt(state));
+    } else {
+      return call_and_keep(this, f_);
+    }
+  }
+
+  F f_;
+};
+
+}  // namespace tornado::detail

@@ -1,0 +1,18 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// tornado/detail/export.hpp: TORNADO_EXPORT, which marks what a shared library offers.
+//
+// The library is compiled with hidden visibility, so each class or function that is defined in src/
+// and named by users, or by inline code in our headers, carries the mark; exceptions always do, or
+// they could not be caught outside. Templates and inline functions need none.
+#pragma once
+
+#if defined(TORNADO_STATIC)  // set by the CMake and pkg-config packages of a static build
+#define TORNADO_EXPORT
+#elif !defined(_WIN32)
+#define TORNADO_EXPORT __attribute__((visibility("default")))
+#elif defined(TORNADO_BUILDING_LIBRARY)
+#define TORNADO_EXPORT __declspec(dllexport)
+#else
+#define TORNADO_EXPORT __declspec(dllimport)
+#endif

@@ -1,0 +1,118 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// tornado/detail/ioloop_inl.hpp: the template bodies of tornado/ioloop.hpp, apart from it for the
+// reader's sake.
+#pragma once
+
+#include "tornado/detail/callback.hpp"
+
+namespace tornado {
+
+template <class T, class F>
+void IOLoop::add_future(const Future<T>& future, F&& callback) {
+  static_assert(std::is_invocable_v<std::decay_t<F>&, Future<T>>,
+                "add_future calls its callback as callback(Future<T>)");
+  future.add_done_callback(
+      [keep = future, call = std::forward<F>(callback)](const Future<T>&) mutable {
+        return call(std::move(keep));
+      });
+}
+
+namespace detail {
+
+/// Calls `f` and makes a Future of what it returns or throws.
+template <class F, class... Args>
+auto call_as_future(F& f, Args&&... args) {
+  using Result = std::decay_t<std::invoke_result_t<F&, Args...>>;
+  if constexpr (is_future<Result>) {
+    try {
+      return Result(std::invoke(f, std::forward<Args>(args)...));
+    } catch (...) {
+      return make_exception_future<typename Result::value_type>(std::current_exception());
+    }
+  } else {
+    Future<Result> future;
+    try {
+      if constexpr (std::is_void_v<Result>) {
+        std::invoke(f, std::forward<Args>(args)...);
+        future.set_result();
+      } else {
+        future.set_result(std::invoke(f, std::forward<Args>(args)...));
+      }
+    } catch (...) {
+      future.set_exception(std::current_exception());
+    }
+    return future;
+  }
+}
+
+/// A call that some thread waits for: run_sync's, submit's. Shared by the waiting thread and by what
+/// the call began, since with a timeout either may be the last to need the callable.
+template <class F>
+class SharedCall : public SyncCall, public std::enable_shared_from_this<SharedCall<F>> {
+ public:
+  using Result = decltype(call_as_future(std::declval<F&>()));
+  using Value = typename Result::value_type;
+
+  template <class G>
+  explicit SharedCall(G&& f) : f_(std::forward<G>(f)) {}
+
+  template <class Done>
+  void begin(Done done) {
+    result_ = call_as_future(f_);
+    result_->add_done_callback(
+        [self = this->shared_from_this(), done = std::move(done)]() mutable { done(); });
+  }
+  void begin_and_stop(IOLoop& loop) override {
+    begin([&loop] { loop.stop(); });
+  }
+  StateBase* state() const noexcept override {
+    return result_ ? Access::state(*result_) : nullptr;
+  }
+  Value take() {
+    State<Value>* state = Access::state(*result_);
+    return state->take(state->unique());
+  }
+
+ private:
+  F f_;
+  std::optional<Result> result_;
+};
+
+}  // namespace detail
+
+template <class F>
+auto IOLoop::run_sync(F&& f, std::optional<Deadline> timeout) {
+  static_assert(std::is_invocable_v<std::decay_t<F>&>, "run_sync calls its argument as f()");
+  auto call = std::make_shared<detail::SharedCall<std::decay_t<F>>>(std::forward<F>(f));
+  run_call(call, timeout);
+  return call->take();
+}
+
+template <class F, class... Args>
+auto IOLoop::submit(F&& f, Args&&... args) {
+  auto bound = detail::bind_callback(std::forward<F>(f), std::forward<Args>(args)...);
+  using Call = detail::SharedCall<decltype(bound)>;
+  using Value = typename Call::Value;
+  auto call = std::make_shared<Call>(std::move(bound));
+  std::promise<Value> promise;
+  std::future<Value> answer = promise.get_future();
+  add_callback([call = std::move(call), promise = std::move(promise)]() mutable {
+    Call& begun = *call;
+    begun.begin([&begun, promise = std::move(promise)]() mutable {
+      try {
+        if constexpr (std::is_void_v<Value>) {
+          begun.take();
+          promise.set_value();
+        } else {
+          promise.set_value(begun.take());
+        }
+      } catch (...) {
+        promise.set_exception(std::current_exception());
+      }
+    });
+  });
+  return answer;
+}
+
+}  // namespace tornado

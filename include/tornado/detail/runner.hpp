@@ -1,0 +1,125 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// tornado/detail/runner.hpp: the parts of a coroutine's promise, and of what it waits on, that do
+// not depend on types.
+#pragma once
+
+#include "tornado/detail/timer.hpp"
+
+#include <coroutine>
+#include <cstdint>
+#include <utility>
+
+namespace tornado::detail {
+
+class Awaiter;
+
+/// The promise of every coroutine, as the loop knows it. From its first suspension on it is in the
+/// loop's list of frames, so that nothing suspended is lost when the loop closes.
+class TORNADO_EXPORT RunnerBase : public Hook, public Origin {
+ public:
+  Answer cancel_requested(StateBase& state) noexcept override;
+
+  /// Destroys the frame, which must be suspended; the Future is abandoned.
+  void destroy_frame() noexcept;
+  bool suspended() const noexcept { return waiting_ != nullptr; }
+  /// The Future that it waits for; null when it runs, or waits for something else.
+  StateBase* awaited() const noexcept;
+  /// Frames are numbered in the order of the calls that made them.
+  std::uint64_t number() const noexcept { return number_; }
+
+  // g++ 12.0 to 12.2 lays out some frames wrongly: promise and resume pointer are then a word off
+  // (GCC PR106188). Resuming such a frame would jump anywhere; this word tells beforehand.
+  static constexpr std::uint64_t good_frame = 0x746f726e61646f21;
+  std::uint64_t frame_check = good_frame;
+
+ protected:
+  RunnerBase() noexcept;
+  ~RunnerBase() override;
+
+  /// After the locals are gone: tells the Future what return_value or unhandled_exception left.
+  void finish(StateBase& state) noexcept { state.complete(outcome_); }
+  void store_exception(StateBase& state) noexcept;
+
+  Status outcome_ = Status::value;
+
+ private:
+  friend class Awaiter;
+
+  bool cancel_requested_ = false;
+  Awaiter* waiting_ = nullptr;
+  LoopCore* loop_ = nullptr;
+  std::uint64_t number_;
+};
+
+[[noreturn]] TORNADO_EXPORT void broken_frame() noexcept;
+
+/// What a suspended coroutine waits on. Lives in its frame, as every awaiter does.
+class TORNADO_EXPORT Awaiter : public Node {
+ public:
+  /// Ends the wait with CancelledError. Without effect, and false, when what it waits for has
+  /// happened already: then that is delivered.
+  bool cancel() noexcept;
+
+ protected:
+  Awaiter() noexcept : Node(&resume, Kind::awaiter) {}
+  ~Awaiter() = default;
+
+  /// For await_suspend: resumes when `target` is done.
+  template <class Promise>
+  void wait_for(std::coroutine_handle<Promise> handle, StateBase& target) {
+    prepare(checked(handle), handle.address());
+    target_ = &target;
+    target.add_waiter(*this);
+    check_request();
+  }
+  /// For await_suspend: resumes when `target`, if there is one, is done, or at `deadline`.
+  template <class Promise>
+  void wait_until(std::coroutine_handle<Promise> handle, StateBase* target, TimerNode& timer) {
+    prepare(checked(handle), handle.address());
+    target_ = target;
+    timer_ = &timer;
+    timer.start();
+    if (target != nullptr) target->add_waiter(*this);
+    check_request();
+  }
+  /// For a timer given to wait_until: its time has come.
+  void timed_out() noexcept;
+  /// For await_suspend: resumes in the loop's next iteration.
+  template <class Promise>
+  void wait_for_iteration(std::coroutine_handle<Promise> handle) {
+    prepare(checked(handle), handle.address());
+    queue_for_iteration();
+    check_request();
+  }
+  /// Throws CancelledError when cancel() ended the wait.
+  void check_cancelled() const {
+    if (cancelled_) throw_cancelled();
+  }
+
+  template <class Promise>
+  static RunnerBase& checked(std::coroutine_handle<Promise> handle) {
+    RunnerBase& runner = handle.promise();
+    if (runner.frame_check != RunnerBase::good_frame) broken_frame();
+    return runner;
+  }
+  void prepare(RunnerBase& runner, void* frame);
+  /// A request to cancel that came before is met now.
+  void check_request() noexcept;
+
+ private:
+  friend class RunnerBase;
+
+  void queue_for_iteration();
+  static void resume(Node* node, Event event) noexcept;
+  [[noreturn]] static void throw_cancelled();
+
+  bool cancelled_ = false;
+  bool timed_out_ = false;
+  RunnerBase* runner_ = nullptr;
+  void* frame_ = nullptr;
+  StateBase* target_ = nullptr;
+  TimerNode* timer_ = nullptr;
+};
+
+}  // namespace tornado::detail

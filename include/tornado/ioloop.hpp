@@ -1,0 +1,245 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// tornado/ioloop.hpp: the loop that runs everything.
+//
+// An IOLoop belongs to the thread that runs it. From other threads call only what says so:
+// add_callback, add_callback_from_signal, stop through add_callback, submit.
+#pragma once
+
+#include "tornado/concurrent.hpp"
+#include "tornado/detail/timer.hpp"
+#include "tornado/util.hpp"
+
+#include <chrono>
+#include <functional>
+#include <future>
+#include <memory>
+#include <optional>
+#include <type_traits>
+#include <utility>
+
+namespace tornado {
+
+class IOLoop;
+
+namespace detail {
+
+class TORNADO_EXPORT SyncCall {
+ public:
+  virtual ~SyncCall();
+  virtual void begin_and_stop(IOLoop& loop) = 0;
+  /// What the call returned; null before it was made.
+  virtual StateBase* state() const noexcept = 0;
+};
+
+}  // namespace detail
+
+/// A timeout that was scheduled: what `remove_timeout` takes. A handle; copies mean the same
+/// timeout. Dropping it does not remove the timeout. Default-constructed it means none.
+class Timeout {
+ public:
+  Timeout() noexcept = default;
+  /// It means a timeout, which may have run.
+  explicit operator bool() const noexcept { return static_cast<bool>(node_); }
+
+ private:
+  friend class IOLoop;
+  explicit Timeout(detail::Ref<detail::SharedTimer> node) noexcept : node_(std::move(node)) {}
+  detail::Ref<detail::SharedTimer> node_;
+};
+
+/// The event loop. Python: `tornado.ioloop.IOLoop`.
+///
+///     IOLoop::current().run_sync([]() -> Future<void> {
+///       co_await gen::sleep(1s);
+///       fmt::print("a second later\n");
+///     });
+///
+/// Adapts an `asio::io_context`, which `get_io_context` in <tornado/asio.hpp> gives, and which polls
+/// by epoll, kqueue or what else Asio offers. What it adds is Tornado's order of things: callbacks
+/// run one after the other, none inside another; after each of them the coroutines whose waiting is
+/// over go on; then what was written to streams is sent.
+class TORNADO_EXPORT IOLoop {
+ public:
+  using Clock = std::chrono::steady_clock;
+
+  /// Whether a new loop becomes its thread's current one.
+  enum class MakeCurrent {
+    if_none,  // when there is none yet: Python's default
+    always,
+    never,
+  };
+
+  /// \throws std::system_error  when the system has no descriptors left.
+  explicit IOLoop(MakeCurrent make_current = MakeCurrent::if_none);
+
+  /// Closes the loop. Not from inside one of its own callbacks: that ends the program, with a
+  /// message, since the callback's caller would be gone.
+  ~IOLoop();
+
+  IOLoop(const IOLoop&) = delete;
+  IOLoop& operator=(const IOLoop&) = delete;
+
+  /// The loop that runs now, or this thread's current one; makes one, which is closed when the
+  /// thread ends, if there is none. From any thread.
+  static IOLoop& current();
+  /// As `current`, but null if there is none. Python: `IOLoop.current(instance=False)`.
+  static IOLoop* current_or_null() noexcept;
+  /// Tornado 4's name for the main loop; means `current()`, as since Tornado 5.
+  static IOLoop& instance() { return current(); }
+  /// Makes this loop the thread's current one.
+  void make_current() noexcept;
+  /// Leaves the thread without a current loop. Harmless when it has none. A loop that `current()`
+  /// made is closed by this.
+  ///
+  /// \throws std::logic_error  inside a running loop.
+  static void clear_current();
+
+  /// Runs the loop until `stop`. Blocks also when nothing is pending.
+  ///
+  /// \throws std::logic_error  when it runs already, or another loop runs on this thread, or it has
+  ///                           been closed.
+  void start();
+  /// Makes `start` return when the callbacks of this iteration have run; if it does not run, the
+  /// next `start` returns at once. From another thread: `add_callback` it.
+  void stop();
+
+  /// Destroys what is left in the loop: suspended coroutines, in reverse order of the calls that
+  /// made them, with their locals; callbacks and timeouts, which do not run; open streams. Futures
+  /// that depend on them are cancelled. A second close does nothing.
+  ///
+  /// \param all_fds  also closes the descriptors that `add_handler` watches.
+  /// \throws std::logic_error  inside a callback of this loop.
+  void close(bool all_fds = false);
+
+  /// Runs the loop until the Future that `f()` returns is done, and returns its result; a plain
+  /// value is returned as it is.
+  ///
+  /// \param timeout  longest time; none means for ever.
+  /// \throws TimeoutError      when `timeout` passes; what `f` began is cancelled.
+  /// \throws std::logic_error  when the loop is stopped before, or runs already.
+  /// \throws                   what `f` throws, or its Future fails with.
+  template <class F>
+  auto run_sync(F&& f, std::optional<Deadline> timeout = std::nullopt);
+
+  /// Calls `callback(args...)` in the next iteration. From any thread.
+  ///
+  /// Callbacks added by one thread run in the order in which they were added. If the callback is a
+  /// coroutine, it is kept alive until it ends. An exception from it, or from its Future, is
+  /// logged. On a closed loop nothing happens.
+  template <class F, class... Args>
+  void add_callback(F&& callback, Args&&... args) {
+    add_job(detail::make_job(std::forward<F>(callback), std::forward<Args>(args)...));
+  }
+  /// As `add_callback`. Python: the coroutine's result is not waited for by anyone.
+  template <class F, class... Args>
+  void spawn_callback(F&& callback, Args&&... args) {
+    add_callback(std::forward<F>(callback), std::forward<Args>(args)...);
+  }
+  /// Calls `callback(argument)` in the next iteration. From a signal handler, or any thread: takes
+  /// no lock and no memory.
+  ///
+  /// \returns  false, and the callback is lost, when 256 of them wait already.
+  bool add_callback_from_signal(void (*callback)(void*), void* argument = nullptr) noexcept;
+
+  /// Calls `callback(future)` when `future` is done. Unlike `Future::add_done_callback`, keeps
+  /// `future` until then. Python: `IOLoop.add_future`.
+  template <class T, class F>
+  void add_future(const Future<T>& future, F&& callback);
+
+  /// Calls `f(args...)` on the loop, for a thread that has none, and gives that thread the result:
+  /// of a coroutine, what its Future ends with. From any thread but the loop's own, which would
+  /// wait for itself. Fails with `std::future_error` (broken promise) when the loop is closed first.
+  template <class F, class... Args>
+  auto submit(F&& f, Args&&... args);
+
+  /// Calls `callback(args...)` after `delay` seconds: below or at zero, in the next iteration.
+  /// Callbacks with the same deadline run in the order in which they were added.
+  ///
+  /// \throws std::invalid_argument  when `delay` is not a number.
+  template <class F, class... Args>
+  Timeout call_later(double delay, F&& callback, Args&&... args) {
+    return call_at_point(Deadline(std::chrono::duration<double>(delay)),
+                         std::forward<F>(callback), std::forward<Args>(args)...);
+  }
+  template <class Rep, class Period, class F, class... Args>
+  Timeout call_later(std::chrono::duration<Rep, Period> delay, F&& callback, Args&&... args) {
+    return call_at_point(Deadline(delay), std::forward<F>(callback), std::forward<Args>(args)...);
+  }
+  /// Calls `callback(args...)` at a time on `time()`'s clock, in seconds, or at a time_point.
+  ///
+  /// \throws std::invalid_argument  when `when` is not a number.
+  template <class F, class... Args>
+  Timeout call_at(double when, F&& callback, Args&&... args) {
+    return call_at_point(deadline_at(when), std::forward<F>(callback),
+                         std::forward<Args>(args)...);
+  }
+  template <class F, class... Args>
+  Timeout call_at(Clock::time_point when, F&& callback, Args&&... args) {
+    return call_at_point(Deadline(when), std::forward<F>(callback), std::forward<Args>(args)...);
+  }
+  /// Calls `callback(args...)` at `deadline`: a duration from now, or a time_point.
+  template <class F, class... Args>
+  Timeout add_timeout(Deadline deadline, F&& callback, Args&&... args) {
+    return call_at_point(deadline, std::forward<F>(callback), std::forward<Args>(args)...);
+  }
+  /// After this the timeout does not run. Harmless when it has run, or was removed.
+  void remove_timeout(const Timeout& timeout) noexcept;
+
+  /// Seconds on a monotonic clock, std::chrono::steady_clock. Differs from Python, where it is the
+  /// wall clock unless asyncio says otherwise.
+  double time() const noexcept;
+
+  /// Events of a descriptor, to be combined with `|`.
+  static constexpr int NONE = 0;
+  static constexpr int READ = 0x001;
+  static constexpr int WRITE = 0x004;
+#ifndef ERROR  // a macro of <windows.h>
+  static constexpr int ERROR = 0x018;
+#endif
+  static constexpr int ERROR_EVENT = 0x018;
+
+  /// Called with the descriptor and the events that came.
+  using Handler = std::function<void(native_handle_type fd, int events)>;
+
+  /// Calls `handler` whenever one of `events` can be done on `fd`, again and again until it is no
+  /// more so (level-triggered); ERROR always counts. The descriptor stays the caller's, who removes
+  /// the handler before closing it.
+  ///
+  /// \throws std::invalid_argument  when `fd` has a handler already, or `handler` is empty.
+  /// \throws std::system_error      when the system cannot poll it: a regular file, or none at all.
+  void add_handler(native_handle_type fd, Handler handler, int events);
+  /// Changes the events that are waited for.
+  ///
+  /// \throws std::invalid_argument  when `fd` has no handler.
+  void update_handler(native_handle_type fd, int events);
+  /// After this the handler is not called, not even for events that came already. Harmless when
+  /// there is none.
+  void remove_handler(native_handle_type fd) noexcept;
+
+  /// Called with exceptions that escape callbacks, instead of a log line. An empty function brings
+  /// the log line back. Tornado 4: `handle_callback_exception`.
+  void set_exception_handler(std::function<void(std::exception_ptr)> handler);
+
+ private:
+  friend class detail::LoopCore;
+
+  void add_job(detail::Node* job) noexcept;
+  static Deadline deadline_at(double when);
+  Timeout schedule(detail::SharedTimer* timer);
+  void run_call(const std::shared_ptr<detail::SyncCall>& call,
+                const std::optional<Deadline>& timeout);
+
+  template <class F, class... Args>
+  Timeout call_at_point(Deadline deadline, F&& callback, Args&&... args) {
+    auto bound = detail::bind_callback(std::forward<F>(callback), std::forward<Args>(args)...);
+    return schedule(
+        detail::CallbackTimer<decltype(bound)>::create(deadline.when(), std::move(bound)));
+  }
+
+  std::shared_ptr<detail::LoopCore> core_;
+};
+
+}  // namespace tornado
+
+#include "tornado/detail/ioloop_inl.hpp"

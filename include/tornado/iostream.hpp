@@ -1,0 +1,281 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// tornado/iostream.hpp: buffered reading and writing without blocking.
+//
+// A stream belongs to the IOLoop that was current when it was made, and to that loop's thread.
+#pragma once
+
+#include "tornado/detail/callback.hpp"
+#include "tornado/gen.hpp"
+#include "tornado/netutil.hpp"
+
+#include <cstddef>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <system_error>
+#include <utility>
+
+namespace tornado {
+
+namespace detail {
+class StreamCore;
+}  // namespace detail
+
+/// Why a stream was closed by the library itself.
+enum class StreamErrc {
+  closed = 1,          ///< It is closed; no error was the cause.
+  unsatisfiable_read,  ///< A delimiter did not come within `max_bytes`. Python:
+                       ///< `UnsatisfiableReadError`.
+  buffer_full,         ///< More than `max_buffer_size` came before a read was satisfied.
+};
+/// The category of StreamErrc.
+TORNADO_EXPORT const std::error_category& stream_category() noexcept;
+TORNADO_EXPORT std::error_code make_error_code(StreamErrc error) noexcept;
+
+/// The stream is closed, and the operation cannot be done any more. Python: `StreamClosedError`.
+class TORNADO_EXPORT StreamClosedError : public IOError {
+ public:
+  /// \param doing  what could not be done, for the message.
+  explicit StreamClosedError(std::error_code real_error = {}, const std::string& doing = {});
+  StreamClosedError(const StreamClosedError&) noexcept;
+  StreamClosedError& operator=(const StreamClosedError&) noexcept;
+  ~StreamClosedError() override;
+
+  /// What closed it: a system error (connection reset, refused, timed out), a StreamErrc, or
+  /// nothing when either side closed it in order.
+  const std::error_code& real_error() const noexcept { return real_error_; }
+
+ private:
+  std::error_code real_error_;
+};
+
+/// A buffer limit was reached. Python: `StreamBufferFullError`.
+class TORNADO_EXPORT StreamBufferFullError : public std::runtime_error {
+ public:
+  using std::runtime_error::runtime_error;
+  StreamBufferFullError(const StreamBufferFullError&) noexcept;
+  StreamBufferFullError& operator=(const StreamBufferFullError&) noexcept;
+  ~StreamBufferFullError() override;
+};
+
+/// Python's keyword arguments of IOStream.
+struct IOStreamOptions {
+  /// Most bytes that are read and not yet asked for; 1 or more.
+  std::size_t max_buffer_size = 104857600;
+  /// Bytes asked of the system at a time, 1 or more; half of max_buffer_size at the most.
+  std::size_t read_chunk_size = 65536;
+  /// Most bytes that are written and not yet sent; 0 for no limit.
+  std::size_t max_write_buffer_size = 0;
+};
+
+/// Whether a read is content with less than all it asked for, as soon as there is anything.
+enum class Partial : bool { no, yes };
+
+/// What a stream reads from and writes to: the part below the buffers. Implement it to make a
+/// stream of your own. Python: the methods of BaseIOStream that a subclass overrides.
+///
+/// All of it runs on the loop's thread. No call may block.
+class TORNADO_EXPORT StreamBackend {
+ public:
+  /// What a call did. An error of `std::errc::operation_would_block` means: not now, wait.
+  class Result {
+   public:
+    Result(std::size_t count, std::error_code why = {}) noexcept : bytes(count), error(why) {}
+    std::size_t bytes;
+    std::error_code error;
+  };
+  enum class Interest { read, write };
+  /// Tells the stream that a wait is over: call it once, from the loop's thread, but not from
+  /// inside `wait`. Dropping it instead is right only when the stream was closed.
+  class TORNADO_EXPORT Ready {
+   public:
+    Ready(Ready&& other) noexcept;
+    Ready& operator=(Ready&& other) noexcept;
+    ~Ready();
+    /// \param result  bytes that were put into the buffer already, 0 for none; or an error.
+    void operator()(Result result);
+    /// The other end has closed, and everything it sent was read.
+    void end();
+
+   private:
+    friend detail::StreamCore;
+    Ready(detail::StreamCore& core, Interest interest) noexcept;
+    detail::StreamCore* core_;
+    Interest interest_;
+  };
+
+  StreamBackend() = default;
+  StreamBackend(const StreamBackend&) = delete;
+  StreamBackend& operator=(const StreamBackend&) = delete;
+  virtual ~StreamBackend();
+
+  /// Reads up to `size` bytes, 1 or more. No bytes and no error: the other end has closed.
+  virtual Result read_from_fd(char* buffer, std::size_t size) noexcept = 0;
+  /// Writes what it can of `chunks`, in order.
+  virtual Result write_to_fd(std::span<const std::string_view> chunks) noexcept = 0;
+  /// Calls `ready` when one can read, or write. There is at most one wait of each kind.
+  ///
+  /// \param early  while waiting to read: room into which the backend may read already.
+  virtual void wait(Interest interest, std::span<char> early, Ready ready) = 0;
+  /// Closes; what waits is given up. Called once.
+  virtual void close_fd() noexcept = 0;
+  /// Begins to connect; what it does goes on until `wait(Interest::write)` is over. By default,
+  /// `std::errc::operation_not_supported`.
+  virtual std::error_code connect(const Address& address) noexcept;
+  /// The error that ended an attempt to connect; none when it succeeded.
+  virtual std::error_code get_fd_error() noexcept;
+  /// The native handle; `Socket::invalid_handle` when there is none, or it was closed.
+  virtual native_handle_type fileno() const noexcept;
+};
+
+/// A connection. Python: `tornado.iostream.IOStream`.
+///
+///     IOStream stream(Socket::tcp(AF_INET));
+///     co_await stream.connect(Address("127.0.0.1", 8888));
+///     stream.write("GET / HTTP/1.0\r\n\r\n");
+///     std::string headers = co_await stream.read_until("\r\n\r\n");
+///
+/// A handle: copies share one stream. What was written leaves, and a pending read goes on, also
+/// when the last handle has gone; with nothing pending the last handle closes the stream. A
+/// default-constructed or moved-from handle means no stream, and may only be assigned to.
+///
+/// One read at a time: a second throws std::logic_error while the first is pending. Any number of
+/// writes. When the stream is closed, by either side, a read that what came before can satisfy
+/// still succeeds. All other Futures fail with StreamClosedError, and no log line is written if
+/// nobody looks at them.
+///
+/// Cancelling a read leaves its bytes in the stream. Cancelling a connect closes the stream.
+/// Cancelling a write only takes the waiting back: its bytes leave.
+class TORNADO_EXPORT IOStream {
+ public:
+  IOStream() noexcept = default;
+  /// A stream over a TCP or Unix socket, connected or not.
+  ///
+  /// \throws std::invalid_argument  when an option is out of range.
+  /// \throws std::system_error      when the socket is closed, or is not a stream socket.
+  explicit IOStream(Socket socket, const IOStreamOptions& options = {});
+  /// A stream over something else.
+  ///
+  /// \throws std::invalid_argument  when `backend` is null, or an option is out of range.
+  explicit IOStream(std::unique_ptr<StreamBackend> backend, const IOStreamOptions& options = {});
+
+  IOStream(const IOStream& other) noexcept;
+  IOStream(IOStream&& other) noexcept : core_(std::exchange(other.core_, nullptr)) {}
+  IOStream& operator=(IOStream other) noexcept {
+    std::swap(core_, other.core_);
+    return *this;
+  }
+  ~IOStream();
+
+  /// It means a stream.
+  explicit operator bool() const noexcept { return core_ != nullptr; }
+  /// Both mean the same stream.
+  friend bool operator==(const IOStream& a, const IOStream& b) noexcept {
+    return a.core_ == b.core_;
+  }
+
+  /// Connects to `address`. What is written meanwhile is sent afterwards.
+  ///
+  /// \returns  this stream, once connected.
+  /// \throws std::logic_error  when a connect was begun before.
+  /// \par Fails with
+  ///   `StreamClosedError`, whose `real_error` says why; the stream is closed then.
+  Future<IOStream> connect(const Address& address) const;
+
+  /// Reads `count` bytes; with `Partial::yes` 1 to `count`, as soon as there are any. 0 bytes are
+  /// read at once.
+  [[nodiscard]] Future<std::string> read_bytes(std::size_t count,
+                                               Partial partial = Partial::no) const;
+  /// Reads up to and including `delimiter`; what follows it stays in the stream.
+  ///
+  /// \param delimiter  1 byte or more; copied.
+  /// \param max_bytes  the delimiter must end within so many bytes, or the stream is closed with
+  ///                   StreamErrc::unsatisfiable_read. None for no limit but max_buffer_size.
+  /// \throws std::invalid_argument  when `delimiter` is empty.
+  [[nodiscard]] Future<std::string> read_until(
+      std::string_view delimiter, std::optional<std::size_t> max_bytes = std::nullopt) const;
+  /// Fills `buffer`, which must live until the Future is done; with `Partial::yes` as much of it as
+  /// there are bytes, 1 or more. More than fits stays in the stream.
+  ///
+  /// \returns  how many bytes were put there.
+  [[nodiscard]] Future<std::size_t> read_into(std::span<char> buffer,
+                                              Partial partial = Partial::no) const;
+  /// Reads all that comes until the stream is closed, by whatever.
+  [[nodiscard]] Future<std::string> read_until_close() const;
+
+  /// Writes. The bytes leave at the end of the loop's turn, together with what else was written;
+  /// `flush` sends them now. The Future, which need not be kept, is done when they are all with the
+  /// system. `data` is copied, or taken over when it is an rvalue string.
+  ///
+  /// \par Fails with
+  ///   `StreamClosedError`; or `StreamBufferFullError` when it would exceed max_write_buffer_size,
+  ///   and then the stream stays open and nothing of `data` is sent.
+  Future<void> write(std::string_view data) const;
+  Future<void> write(std::string&& data) const;
+  Future<void> write(const std::string& data) const { return write(std::string_view(data)); }
+  Future<void> write(const char* data) const { return write(std::string_view(data)); }
+  /// Sends now what the system takes of what was written.
+  void flush() const;
+
+  /// Closes. What was written is offered to the system once; a pending read gets what it can be
+  /// given, the other Futures fail with StreamClosedError; then the close callback runs. A second
+  /// close does nothing.
+  ///
+  /// \param error  why: the `real_error` of those who wait.
+  void close(std::error_code error = {}) const;
+  /// Calls `callback()` once, in an iteration of its own, when the stream is closed; soon, if it is
+  /// closed already. Replaces an earlier one; nullptr means none.
+  ///
+  /// So that a close is noticed while nothing is read, an idle stream with a callback and an empty
+  /// buffer reads ahead, at most one chunk.
+  template <class F>
+  void set_close_callback(F&& callback) const {
+    set_close_job(detail::make_job(std::forward<F>(callback)));
+  }
+  void set_close_callback(std::nullptr_t) const { set_close_job(nullptr); }
+
+  bool closed() const noexcept;
+  /// A read is pending.
+  bool reading() const noexcept;
+  /// Something that was written has not been sent.
+  bool writing() const noexcept;
+  /// What closed it: as StreamClosedError::real_error. Python: `stream.error`.
+  std::error_code error() const noexcept;
+  /// The IOStreamOptions, as they were given.
+  const IOStreamOptions& options() const noexcept;
+
+  /// \throws std::system_error  from here on: when the stream is closed, or has no socket, or the
+  ///                            system refuses.
+  Address local_address() const;
+  /// Python: `stream.socket.getpeername()`.
+  Address remote_address() const;
+  /// TCP_NODELAY: do not wait for more before sending a small packet.
+  void set_nodelay(bool on) const;
+  /// SO_KEEPALIVE: notice a dead peer on an idle connection.
+  void set_keepalive(bool on) const;
+  /// SO_SNDBUF and SO_RCVBUF, in bytes.
+  void set_send_buffer_size(int bytes) const;
+  void set_receive_buffer_size(int bytes) const;
+  /// Any option whose value is an int, with the constants of the system's headers.
+  void setsockopt(int level, int option, int value) const;
+  int getsockopt(int level, int option) const;
+
+  /// The native handle, which stays the stream's; `Socket::invalid_handle` when closed.
+  native_handle_type fileno() const noexcept;
+
+ private:
+  friend detail::StreamCore;
+  explicit IOStream(detail::StreamCore* core) noexcept;
+  void set_close_job(detail::Node* job) const;
+
+  detail::StreamCore* core_ = nullptr;
+};
+
+}  // namespace tornado
+
+template <>
+struct std::is_error_code_enum<tornado::StreamErrc> : std::true_type {};

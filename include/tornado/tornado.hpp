@@ -1,0 +1,15 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// tornado/tornado.hpp: all of the library, but for the bridge to Asio, <tornado/asio.hpp>.
+#pragma once
+
+#include "tornado/concurrent.hpp"
+#include "tornado/gen.hpp"
+#include "tornado/ioloop.hpp"
+#include "tornado/iostream.hpp"
+#include "tornado/log.hpp"
+#include "tornado/netutil.hpp"
+#include "tornado/tcpclient.hpp"
+#include "tornado/tcpserver.hpp"
+#include "tornado/util.hpp"
+#include "tornado/version.hpp"

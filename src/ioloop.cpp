@@ -1,0 +1,182 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "tornado/ioloop.hpp"
+
+#include "loop_core.hpp"
+#include "tornado/asio.hpp"
+#include "tornado/log.hpp"
+
+#include <cmath>
+#include <stdexcept>
+#include <utility>
+
+#include <fmt/format.h>
+
+namespace tornado {
+namespace {
+
+constinit thread_local IOLoop* current_loop = nullptr;
+
+/// The loop that current() made for this thread.
+std::unique_ptr<IOLoop>& thread_loop() {
+  thread_local std::unique_ptr<IOLoop> loop;
+  return loop;
+}
+
+}  // namespace
+
+namespace detail {
+
+SyncCall::~SyncCall() = default;
+
+LoopCore& LoopCore::current() {
+  if (LoopCore* core = running()) return *core;
+  return *IOLoop::current().core_;
+}
+
+LoopCore& LoopCore::of(IOLoop& loop) {
+  if (loop.core_->closed()) throw std::logic_error("get_io_context: the loop has been closed");
+  return *loop.core_;
+}
+
+void TimerNode::start() { start(LoopCore::current()); }
+void TimerNode::start(LoopCore& core) { core.add_timer(*this); }
+void TimerNode::stop() noexcept {
+  if (loop != nullptr) loop->remove_timer(*this);
+  loop = nullptr;
+}
+
+void SharedTimer::remove() noexcept {
+  if (loop == nullptr) return;
+  stop();
+  handle(Event::drop);
+}
+
+}  // namespace detail
+
+IOLoop::IOLoop(MakeCurrent make_current)
+    : core_(std::make_shared<detail::LoopCore>(*this)) {
+  if (make_current == MakeCurrent::always ||
+      (make_current == MakeCurrent::if_none && current_or_null() == nullptr)) {
+    this->make_current();
+  }
+}
+
+IOLoop::~IOLoop() {
+  try {
+    close();
+  } catch (const std::logic_error&) {
+    detail::fatal("an IOLoop was destroyed inside one of its own callbacks");
+  }
+}
+
+IOLoop& IOLoop::current() {
+  if (IOLoop* loop = current_or_null()) return *loop;
+  auto& own = thread_loop();
+  own = std::make_unique<IOLoop>(MakeCurrent::always);
+  return *own;
+}
+
+IOLoop* IOLoop::current_or_null() noexcept {
+  if (detail::LoopCore* core = detail::LoopCore::running()) return &core->owner();
+  return current_loop;
+}
+
+void IOLoop::make_current() noexcept { current_loop = this; }
+
+void IOLoop::clear_current() {
+  if (detail::LoopCore::running() != nullptr) {
+    throw std::logic_error("IOLoop::clear_current: a loop is running on this thread");
+  }
+  current_loop = nullptr;
+  thread_loop().reset();
+}
+
+asio::io_context& get_io_context(IOLoop& loop) { return detail::LoopCore::of(loop).io(); }
+
+void IOLoop::start() { core_->run(); }
+
+void IOLoop::stop() { core_->stop(); }
+
+void IOLoop::close(bool all_fds) {
+  core_->close(all_fds);
+  if (current_loop == this) current_loop = nullptr;
+}
+
+void IOLoop::add_job(detail::Node* job) noexcept { core_->post(*job); }
+
+bool IOLoop::add_callback_from_signal(void (*callback)(void*), void* argument) noexcept {
+  return core_->signal(callback, argument);
+}
+
+Deadline IOLoop::deadline_at(double when) {
+  if (std::isnan(when)) {
+    throw std::invalid_argument("IOLoop::call_at: the time is not a number (NaN)");
+  }
+  return Deadline(std::chrono::time_point<Clock, std::chrono::duration<double>>(
+      std::chrono::duration<double>(when)));
+}
+
+Timeout IOLoop::schedule(detail::SharedTimer* timer) {
+  detail::Ref<detail::SharedTimer> handle(timer);
+  if (!core_->closed()) {
+    timer->add_ref();  // the queue's
+    timer->start(*core_);
+  }
+  return Timeout(std::move(handle));
+}
+
+void IOLoop::remove_timeout(const Timeout& timeout) noexcept {
+  if (timeout.node_) timeout.node_->remove();
+}
+
+double IOLoop::time() const noexcept {
+  return std::chrono::duration<double>(Clock::now().time_since_epoch()).count();
+}
+
+void IOLoop::add_handler(native_handle_type fd, Handler handler, int events) {
+  core_->poll_set().add(fd, std::move(handler), events);
+}
+
+void IOLoop::update_handler(native_handle_type fd, int events) {
+  core_->poll_set().update(fd, events);
+}
+
+void IOLoop::remove_handler(native_handle_type fd) noexcept {
+  if (detail::PollSet* set = core_->poll_set_or_null()) set->remove(fd);
+}
+
+void IOLoop::set_exception_handler(std::function<void(std::exception_ptr)> handler) {
+  core_->set_exception_handler(std::move(handler));
+}
+
+void IOLoop::run_call(const std::shared_ptr<detail::SyncCall>& call,
+                      const std::optional<Deadline>& timeout) {
+  if (core_->closed()) throw std::logic_error("IOLoop::run_sync: the loop has been closed");
+  add_callback([this, call] { call->begin_and_stop(*this); });
+  bool timed_out = false;
+  Timeout timer;
+  if (timeout) {
+    timer = add_timeout(*timeout, [this, call, &timed_out] {
+      timed_out = true;
+      // Where the coroutine can be asked, its end is waited for.
+      if (call->state() == nullptr || !call->state()->cancel()) stop();
+    });
+  }
+  struct Removal {
+    IOLoop* loop;
+    Timeout* timer;
+    ~Removal() { loop->remove_timeout(*timer); }
+  } const removal{this, &timer};
+  start();
+
+  detail::StateBase* state = call->state();
+  const bool done = state != nullptr && state->done();
+  if (timed_out && (!done || state->status() == detail::Status::cancelled)) {
+    throw TimeoutError("IOLoop::run_sync: the operation timed out");
+  }
+  if (!done) {
+    throw std::logic_error("IOLoop::run_sync: the loop was stopped before the operation was done");
+  }
+}
+
+}  // namespace tornado

@@ -1,0 +1,159 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "tornado/iostream.hpp"
+
+#include "socket_backend.hpp"
+#include "stream_core.hpp"
+
+#include <string>
+#include <utility>
+
+namespace tornado {
+namespace {
+
+class StreamCategory final : public std::error_category {
+ public:
+  const char* name() const noexcept override { return "tornado.iostream"; }
+  std::string message(int code) const override {
+    switch (static_cast<StreamErrc>(code)) {
+      case StreamErrc::closed:
+        return "Stream is closed";
+      case StreamErrc::unsatisfiable_read:
+        return "Unsatisfiable read: delimiter not found within max_bytes";
+      case StreamErrc::buffer_full:
+        return "Reached maximum read buffer size";
+    }
+    return "unknown error";
+  }
+};
+
+IOError describe_close(const std::error_code& real_error, const std::string& doing) {
+  const std::error_code code = real_error ? real_error : make_error_code(StreamErrc::closed);
+  if (!doing.empty()) return IOError(code, doing);
+  return real_error ? IOError(code, "Stream is closed") : IOError(code);
+}
+
+/// Looks at a stream's socket without owning it.
+class BorrowedSocket {
+ public:
+  BorrowedSocket(native_handle_type handle) : socket_(handle) {}
+  ~BorrowedSocket() { static_cast<void>(socket_.release()); }
+  Socket* operator->() noexcept { return &socket_; }
+
+ private:
+  Socket socket_;
+};
+
+}  // namespace
+
+const std::error_category& stream_category() noexcept {
+  static const StreamCategory category;
+  return category;
+}
+
+std::error_code make_error_code(StreamErrc error) noexcept {
+  return {static_cast<int>(error), stream_category()};
+}
+
+StreamClosedError::StreamClosedError(std::error_code real_error, const std::string& doing)
+    : IOError(describe_close(real_error, doing)), real_error_(real_error) {}
+StreamClosedError::StreamClosedError(const StreamClosedError&) noexcept = default;
+StreamClosedError& StreamClosedError::operator=(const StreamClosedError&) noexcept = default;
+StreamClosedError::~StreamClosedError() = default;
+
+StreamBufferFullError::StreamBufferFullError(const StreamBufferFullError&) noexcept = default;
+StreamBufferFullError& StreamBufferFullError::operator=(const StreamBufferFullError&) noexcept =
+    default;
+StreamBufferFullError::~StreamBufferFullError() = default;
+
+StreamBackend::~StreamBackend() = default;
+
+std::error_code StreamBackend::connect(const Address&) noexcept {
+  return std::make_error_code(std::errc::operation_not_supported);
+}
+std::error_code StreamBackend::get_fd_error() noexcept { return {}; }
+native_handle_type StreamBackend::fileno() const noexcept { return Socket::invalid_handle; }
+
+StreamBackend::Ready::Ready(detail::StreamCore& core, Interest interest) noexcept
+    : core_(&core), interest_(interest) {
+  core.add_ref();
+}
+StreamBackend::Ready::Ready(Ready&& other) noexcept
+    : core_(std::exchange(other.core_, nullptr)), interest_(other.interest_) {}
+StreamBackend::Ready& StreamBackend::Ready::operator=(Ready&& other) noexcept {
+  std::swap(core_, other.core_);
+  std::swap(interest_, other.interest_);
+  return *this;
+}
+StreamBackend::Ready::~Ready() {
+  if (core_ != nullptr) core_->release();
+}
+void StreamBackend::Ready::operator()(Result result) {
+  const Ready self = std::move(*this);
+  self.core_->on_ready(self.interest_, result, false);
+}
+void StreamBackend::Ready::end() {
+  const Ready self = std::move(*this);
+  self.core_->on_ready(self.interest_, Result(0), true);
+}
+
+IOStream::IOStream(Socket socket, const IOStreamOptions& options)
+    : IOStream(detail::make_socket_backend(std::move(socket)), options) {}
+
+IOStream::IOStream(std::unique_ptr<StreamBackend> backend, const IOStreamOptions& options)
+    : core_(new detail::StreamCore(std::move(backend), options)) {}
+
+IOStream::IOStream(detail::StreamCore* core) noexcept : core_(core) { core_->add_handle(); }
+
+IOStream::IOStream(const IOStream& other) noexcept : core_(other.core_) {
+  if (core_ != nullptr) core_->add_handle();
+}
+
+IOStream::~IOStream() {
+  if (core_ != nullptr) core_->drop_handle();
+}
+
+Future<IOStream> IOStream::connect(const Address& address) const {
+  return core_->connect(address);
+}
+Future<std::string> IOStream::read_bytes(std::size_t count, Partial partial) const {
+  return core_->read_bytes(count, partial);
+}
+Future<std::string> IOStream::read_until(std::string_view delimiter,
+                                         std::optional<std::size_t> max_bytes) const {
+  return core_->read_until(delimiter, max_bytes);
+}
+Future<std::size_t> IOStream::read_into(std::span<char> buffer, Partial partial) const {
+  return core_->read_into(buffer, partial);
+}
+Future<std::string> IOStream::read_until_close() const { return core_->read_until_close(); }
+Future<void> IOStream::write(std::string_view data) const { return core_->write(data); }
+Future<void> IOStream::write(std::string&& data) const { return core_->write(std::move(data)); }
+void IOStream::flush() const { core_->flush(); }
+void IOStream::close(std::error_code error) const { core_->close(error); }
+void IOStream::set_close_job(detail::Node* job) const { core_->set_close_job(job); }
+
+bool IOStream::closed() const noexcept { return core_->closed(); }
+bool IOStream::reading() const noexcept { return core_->reading(); }
+bool IOStream::writing() const noexcept { return core_->writing(); }
+std::error_code IOStream::error() const noexcept { return core_->error(); }
+const IOStreamOptions& IOStream::options() const noexcept { return core_->options(); }
+native_handle_type IOStream::fileno() const noexcept { return core_->fileno(); }
+
+Address IOStream::local_address() const { return BorrowedSocket(fileno())->local_address(); }
+Address IOStream::remote_address() const { return BorrowedSocket(fileno())->remote_address(); }
+void IOStream::set_nodelay(bool on) const { BorrowedSocket(fileno())->set_nodelay(on); }
+void IOStream::set_keepalive(bool on) const { BorrowedSocket(fileno())->set_keepalive(on); }
+void IOStream::set_send_buffer_size(int bytes) const {
+  BorrowedSocket(fileno())->set_send_buffer_size(bytes);
+}
+void IOStream::set_receive_buffer_size(int bytes) const {
+  BorrowedSocket(fileno())->set_receive_buffer_size(bytes);
+}
+void IOStream::setsockopt(int level, int option, int value) const {
+  BorrowedSocket(fileno())->setsockopt(level, option, value);
+}
+int IOStream::getsockopt(int level, int option) const {
+  return BorrowedSocket(fileno())->getsockopt(level, option);
+}
+
+}  // namespace tornado

@@ -1,0 +1,210 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// What an IOLoop is made of: the Asio context, the queues, and the turn that empties them.
+//
+// Reference-counted: streams and remote promises keep it when the IOLoop has gone. Belongs to the
+// loop's thread, but for post(), which any thread may call.
+#pragma once
+
+#include "poll_set.hpp"
+#include "signal_ring.hpp"
+#include "timer_queue.hpp"
+#include "tornado/detail/callback.hpp"
+#include "tornado/detail/runner.hpp"
+#include "tornado/ioloop.hpp"
+
+#include <asio/executor_work_guard.hpp>
+#include <asio/io_context.hpp>
+#include <asio/posix/stream_descriptor.hpp>
+#include <asio/steady_timer.hpp>
+
+#include <atomic>
+#include <exception>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <vector>
+
+namespace tornado::detail {
+
+/// Ends the program: a rule was broken whose consequences cannot be undone.
+[[noreturn]] void fatal(const char* message) noexcept;
+
+/// True when `state` has one awaiter: an awaited Future is cancelled only with its last.
+bool only_awaiter(const StateBase& state) noexcept;
+
+/// Destroys the frame of the coroutine behind `state`, if there is one and it is suspended; before
+/// it those of the coroutines that it alone waits for.
+void destroy_coroutine(StateBase& state) noexcept;
+
+/// This thread's frame counter, after raising it to `least`.
+std::uint64_t advance_frame_number(std::uint64_t least) noexcept;
+
+/// What a loop does for a stream at the end of its turn, and when it closes.
+class LoopClient : public Hook {
+ public:
+  void add_ref() noexcept { ++refs_; }
+  void release() noexcept {
+    if (--refs_ == 0) destroy();
+  }
+
+  /// Sends what was written.
+  virtual void flush() noexcept = 0;
+  /// Starts the read that waits.
+  virtual void arm() noexcept = 0;
+  /// The loop goes: lets go of everything that belongs to it.
+  virtual void on_loop_close() noexcept = 0;
+
+ protected:
+  LoopClient() = default;
+  virtual ~LoopClient() = default;
+
+ private:
+  friend class LoopCore;
+  virtual void destroy() noexcept { delete this; }
+
+  std::uint32_t refs_ = 1;
+  bool dirty_ = false;
+  bool arming_ = false;
+};
+
+class LoopCore : public std::enable_shared_from_this<LoopCore> {
+ public:
+  explicit LoopCore(IOLoop& owner);
+  ~LoopCore();
+
+  /// The core of IOLoop::current().
+  static LoopCore& current();
+  /// The core whose turn, or start(), is on this thread's stack.
+  static LoopCore* running() noexcept;
+
+  /// \throws std::logic_error  when the loop has been closed.
+  static LoopCore& of(IOLoop& loop);
+
+  asio::io_context& io() noexcept { return *io_; }
+  IOLoop& owner() noexcept { return owner_; }
+
+  /// One Asio handler of ours: the loop is current meanwhile, and what it caused follows at its end.
+  class Turn {
+   public:
+    explicit Turn(LoopCore& core) noexcept;
+    ~Turn();
+    Turn(const Turn&) = delete;
+    Turn& operator=(const Turn&) = delete;
+
+   private:
+    LoopCore& core_;
+    LoopCore* outer_;
+  };
+
+  void run();
+  void stop() noexcept;
+  void close(bool all_fds);
+  bool closed() const noexcept { return closed_; }
+
+  /// Runs `node` in this turn, behind what is queued; outside a turn in one that is posted.
+  void schedule(Node& node) noexcept;
+  /// Runs `node` in the next iteration. Loop's thread.
+  void next_iteration(Node& node) noexcept;
+  /// As next_iteration, from any thread. False, and `node` was dropped, when the loop is closed.
+  bool post(Node& node) noexcept;
+
+  void add_timer(TimerNode& timer);
+  void remove_timer(TimerNode& timer) noexcept { timers_.remove(timer); }
+
+  /// At the end of the turn `client` is flushed, or armed.
+  void add_dirty(LoopClient& client) noexcept;
+  void add_arming(LoopClient& client) noexcept;
+  void add_client(LoopClient& client) noexcept { clients_.push_back(client); }
+
+  void add_frame(RunnerBase& frame) noexcept { frames_.push_back(frame); }
+  void add_callback(StateCallback& callback) noexcept { callbacks_.push_back(callback.link); }
+  void add_remote(RemoteCell::Link& link) noexcept { remotes_.push_back(link); }
+
+  /// Scratch memory of `size` bytes or more, valid until the next call.
+  char* chunk(std::size_t size) {
+    if (chunk_.size() < size) chunk_.resize(size);
+    return chunk_.data();
+  }
+
+  PollSet& poll_set();
+  PollSet* poll_set_or_null() noexcept { return poll_set_.get(); }
+  bool signal(void (*callback)(void*), void* argument) noexcept {
+    return signals_.push(callback, argument);
+  }
+  void set_exception_handler(std::function<void(std::exception_ptr)> handler) {
+    exception_handler_ = std::move(handler);
+  }
+  void report(std::exception_ptr error) noexcept;
+
+ private:
+  class Context;
+
+  void drain() noexcept;
+  void post_drain() noexcept;
+  void flush_dirty() noexcept;
+  void run_iteration() noexcept;
+  void post_iteration() noexcept;
+  void arm_timer();
+  void run_due() noexcept;
+  void arm_reads() noexcept;
+  void arm_listed() noexcept;
+  void wait_for_signal();
+  void destroy_frames() noexcept;
+  void drop_all() noexcept;
+
+  IOLoop& owner_;
+  std::unique_ptr<asio::io_context> owned_;
+  asio::io_context* io_;
+  std::optional<asio::executor_work_guard<asio::io_context::executor_type>> work_;
+
+  int depth_ = 0;  // of turns on the stack
+  std::atomic<bool> running_{false};
+  std::atomic<bool> stop_{false};
+  bool closed_ = false;
+
+  List<Node> ready_;
+  bool drain_posted_ = false;
+  List<Node> added_;
+  bool iteration_posted_ = false;
+  // What run() left behind. Its place in posted_ is kept by the marker, so that callbacks which
+  // this thread adds from outside do not overtake.
+  List<Node> left_;
+  Node marker_{[](Node*, Node::Event) noexcept {}, Node::Kind::job};
+
+  std::vector<LoopClient*> dirty_;
+  std::vector<LoopClient*> flushing_;
+  std::vector<LoopClient*> arming_;
+  bool arm_posted_ = false;
+  // Whether reads are armed at once, or behind the other ready descriptors: see arm_reads().
+  bool arm_at_once_ = true;
+  int arms_seen_ = 0;
+  int arms_of_others_ = 0;
+  const LoopClient* recent_[2] = {nullptr, nullptr};
+
+  std::vector<char> chunk_;
+
+  TimerQueue timers_;
+  std::optional<asio::steady_timer> timer_;
+  TimerNode::TimePoint armed_ = TimerNode::TimePoint::max();
+
+  List<RunnerBase> frames_;
+  std::uint64_t frames_numbered_ = 0;
+  List<StateCallback::Link> callbacks_;
+  List<RemoteCell::Link> remotes_;
+  List<LoopClient> clients_;
+
+  std::unique_ptr<PollSet> poll_set_;
+  SignalRing signals_;
+  std::optional<asio::posix::stream_descriptor> signal_descriptor_;
+  std::function<void(std::exception_ptr)> exception_handler_;
+
+  std::mutex mutex_;  // guards what follows
+  List<Node> posted_;
+  bool open_ = true;
+  bool post_pending_ = false;
+  std::atomic<bool> has_posted_{false};
+};
+
+}  // namespace tornado::detail

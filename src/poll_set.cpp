@@ -1,0 +1,134 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "poll_set.hpp"
+
+#include "loop_core.hpp"
+#include "tornado/log.hpp"
+
+#include <cerrno>
+#include <memory>
+#include <stdexcept>
+#include <string>
+#include <system_error>
+#include <utility>
+
+#include <fmt/format.h>
+#include <sys/epoll.h>
+#include <unistd.h>
+
+namespace tornado::detail {
+namespace {
+
+// IOLoop's constants are epoll's, as in Python.
+static_assert(IOLoop::READ == EPOLLIN && IOLoop::WRITE == EPOLLOUT &&
+              IOLoop::ERROR_EVENT == (EPOLLERR | EPOLLHUP));
+
+int make_set() {
+  const int set = ::epoll_create1(EPOLL_CLOEXEC);
+  if (set < 0) throw std::system_error(errno, std::system_category(), "epoll_create1");
+  return set;
+}
+
+}  // namespace
+
+PollSet::PollSet(LoopCore& core) : core_(core), set_(core.io(), make_set()) { wait(); }
+
+void PollSet::add(int fd, IOLoop::Handler handler, int events) {
+  if (!handler) throw std::invalid_argument("add_handler: the handler is empty");
+  if (entries_.contains(fd)) {
+    throw std::invalid_argument(fmt::format("add_handler: fd {} has a handler already", fd));
+  }
+  Entry entry{std::make_shared<IOLoop::Handler>(std::move(handler)), events, ++added_};
+  control(EPOLL_CTL_ADD, fd, entry);
+  entries_.emplace(fd, std::move(entry));
+}
+
+void PollSet::update(int fd, int events) {
+  const auto found = entries_.find(fd);
+  if (found == entries_.end()) {
+    throw std::invalid_argument(fmt::format("update_handler: fd {} has no handler", fd));
+  }
+  found->second.events = events;
+  control(EPOLL_CTL_MOD, fd, found->second);
+}
+
+void PollSet::remove(int fd) noexcept {
+  const auto found = entries_.find(fd);
+  if (found == entries_.end()) return;
+  // Outlives the call: the handler may be what is running.
+  const auto handler = std::move(found->second.handler);
+  entries_.erase(found);
+  removed_one_ = true;
+  // Fails when the descriptor was closed before, which took it out of the set.
+  ::epoll_ctl(set_.native_handle(), EPOLL_CTL_DEL, fd, nullptr);
+}
+
+void PollSet::close_descriptors() noexcept {
+  while (!entries_.empty()) {
+    const int fd = entries_.begin()->first;
+    remove(fd);
+    ::close(fd);
+  }
+}
+
+void PollSet::control(int operation, int fd, const Entry& entry) {
+  epoll_event event{};
+  event.events = static_cast<std::uint32_t>(entry.events & (EPOLLIN | EPOLLOUT | EPOLLPRI));
+  event.data.u64 = (std::uint64_t{entry.number} << 32) | static_cast<std::uint32_t>(fd);
+  if (::epoll_ctl(set_.native_handle(), operation, fd, &event) == 0) return;
+  const int error = errno;
+  throw std::system_error(
+      error, std::system_category(),
+      fmt::format("{}: fd {}{}", operation == EPOLL_CTL_ADD ? "add_handler" : "update_handler", fd,
+                  error == EPERM ? " is of a kind that cannot be polled" : ""));
+}
+
+void PollSet::wait() {
+  set_.async_wait(asio::posix::stream_descriptor::wait_read,
+                  [this](const std::error_code& error) {
+                    if (error) return;  // the loop closes
+                    LoopCore::Turn turn(core_);
+                    dispatch();
+                    wait();
+                  });
+}
+
+void PollSet::dispatch() noexcept {
+  epoll_event events[128];
+  const int count = ::epoll_wait(set_.native_handle(), events, 128, 0);
+  removed_one_ = false;
+  bool stale = false;
+  for (int i = 0; i < count; ++i) {
+    const int fd = static_cast<int>(static_cast<std::uint32_t>(events[i].data.u64));
+    const auto number = static_cast<std::uint32_t>(events[i].data.u64 >> 32);
+    const auto found = entries_.find(fd);
+    if (found == entries_.end() || found->second.number != number) {
+      stale = true;
+      continue;
+    }
+    const auto handler = found->second.handler;  // it may remove itself
+    const int what = static_cast<int>(events[i].events) &
+                     (IOLoop::READ | IOLoop::WRITE | IOLoop::ERROR_EVENT | EPOLLPRI);
+    try {
+      (*handler)(fd, what);
+    } catch (...) {
+      report_callback_exception();
+    }
+  }
+  // An event without a handler: one that a handler of this batch removed, which is in order. Or a
+  // descriptor that was closed while a duplicate of it lives: it stays in the set, cannot be taken
+  // out, and its events would come for ever. A new set does not have it.
+  if (stale && !removed_one_) rebuild();
+}
+
+void PollSet::rebuild() {
+  set_.assign(make_set());
+  for (const auto& [fd, entry] : entries_) {
+    try {
+      control(EPOLL_CTL_ADD, fd, entry);
+    } catch (const std::system_error&) {
+      // Closed without remove_handler: no more events, as before.
+    }
+  }
+}
+
+}  // namespace tornado::detail

@@ -1,0 +1,50 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The descriptors of IOLoop::add_handler: one level-triggered epoll set per loop, which Asio watches
+// as a single descriptor. Asio itself cannot take a descriptor twice, tells less than the exact
+// events, and costs an epoll_ctl for each event.
+#pragma once
+
+#include "tornado/ioloop.hpp"
+
+#include <asio/io_context.hpp>
+#include <asio/posix/stream_descriptor.hpp>
+
+#include <cstdint>
+#include <memory>
+#include <unordered_map>
+
+namespace tornado::detail {
+
+class LoopCore;
+
+class PollSet {
+ public:
+  /// \throws std::system_error  when the system has no descriptor left.
+  explicit PollSet(LoopCore& core);
+
+  void add(int fd, IOLoop::Handler handler, int events);
+  void update(int fd, int events);
+  void remove(int fd) noexcept;
+  void close_descriptors() noexcept;
+
+ private:
+  struct Entry {
+    std::shared_ptr<IOLoop::Handler> handler;
+    int events;
+    std::uint32_t number;  // tells it from an earlier one of the same descriptor
+  };
+
+  void control(int operation, int fd, const Entry& entry);
+  void wait();
+  void dispatch() noexcept;
+  void rebuild();
+
+  LoopCore& core_;
+  asio::posix::stream_descriptor set_;
+  std::unordered_map<int, Entry> entries_;
+  std::uint32_t added_ = 0;
+  bool removed_one_ = false;  // since the batch began
+};
+
+}  // namespace tornado::detail

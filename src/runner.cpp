@@ -1,0 +1,119 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "tornado/detail/runner.hpp"
+
+#include "loop_core.hpp"
+#include "tornado/concurrent.hpp"
+
+#include <algorithm>
+#include <utility>
+
+namespace tornado::detail {
+namespace {
+
+constinit thread_local std::uint64_t frame_number = 0;
+
+}  // namespace
+
+bool only_awaiter(const StateBase& state) noexcept {
+  int awaiters = 0;
+  state.waiters.for_each(
+      [&awaiters](const Node& node) { awaiters += node.kind() == Node::Kind::awaiter; });
+  return awaiters == 1;
+}
+
+std::uint64_t advance_frame_number(std::uint64_t least) noexcept {
+  return frame_number = std::max(frame_number, least);
+}
+
+RunnerBase::RunnerBase() noexcept : number_(++frame_number) {}
+
+RunnerBase::~RunnerBase() = default;
+
+void RunnerBase::store_exception(StateBase& state) noexcept {
+  try {
+    throw;
+  } catch (const CancelledError&) {
+    outcome_ = Status::cancelled;
+  } catch (...) {
+    state.error = std::current_exception();
+    outcome_ = Status::error;
+  }
+}
+
+// A request that cannot be met now, because the coroutine runs or its wait is over, is met at its
+// next suspension.
+Origin::Answer RunnerBase::cancel_requested(StateBase&) noexcept {
+  if (waiting_ == nullptr || !waiting_->cancel()) cancel_requested_ = true;
+  return Answer::later;
+}
+
+void RunnerBase::destroy_frame() noexcept {
+  Awaiter* awaiter = std::exchange(waiting_, nullptr);
+  if (awaiter == nullptr) fatal("a running coroutine's frame was to be destroyed");
+  std::coroutine_handle<>::from_address(awaiter->frame_).destroy();
+}
+
+void destroy_coroutine(StateBase& state) noexcept {
+  auto* runner = dynamic_cast<RunnerBase*>(state.origin);
+  if (runner == nullptr || !runner->suspended()) return;
+  StateBase* awaited = runner->awaited();
+  if (awaited != nullptr && only_awaiter(*awaited)) destroy_coroutine(*awaited);
+  runner->destroy_frame();
+}
+
+StateBase* RunnerBase::awaited() const noexcept {
+  return waiting_ != nullptr ? waiting_->target_ : nullptr;
+}
+
+void broken_frame() noexcept {
+  fatal(
+      "this coroutine's frame is laid out wrongly: g++ 12.0 to 12.2 does so (GCC PR106188) when a "
+      "function without local variables uses co_await in the condition of an if, while, do or "
+      "switch. Give the awaited value a name first: `const bool ok = co_await f(); if (ok) ...`");
+}
+
+void Awaiter::prepare(RunnerBase& runner, void* frame) {
+  runner_ = &runner;
+  frame_ = frame;
+  if (runner.loop_ == nullptr) {
+    runner.loop_ = &LoopCore::current();
+    runner.loop_->add_frame(runner);
+  }
+  loop = runner.loop_;
+  runner.waiting_ = this;
+}
+
+void Awaiter::check_request() noexcept {
+  if (std::exchange(runner_->cancel_requested_, false) && !cancel()) {
+    runner_->cancel_requested_ = true;
+  }
+}
+
+void Awaiter::queue_for_iteration() { loop->next_iteration(*this); }
+
+void Awaiter::timed_out() noexcept {
+  timed_out_ = true;
+  unlink();
+  loop->schedule(*this);
+}
+
+bool Awaiter::cancel() noexcept {
+  if (cancelled_) return true;
+  if (timed_out_ || (target_ != nullptr && target_->done())) return false;
+  if (target_ != nullptr && only_awaiter(*target_)) return target_->cancel();
+  cancelled_ = true;
+  if (timer_ != nullptr) timer_->stop();
+  unlink();
+  loop->schedule(*this);
+  return true;
+}
+
+void Awaiter::resume(Node* node, Event) noexcept {
+  auto* self = static_cast<Awaiter*>(node);
+  self->runner_->waiting_ = nullptr;
+  std::coroutine_handle<>::from_address(self->frame_).resume();
+}
+
+void Awaiter::throw_cancelled() { throw CancelledError(); }
+
+}  // namespace tornado::detail

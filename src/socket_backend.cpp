@@ -1,0 +1,146 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "socket_backend.hpp"
+
+#include "loop_core.hpp"
+
+#include <asio/buffer.hpp>
+#include <asio/error.hpp>
+#include <asio/generic/stream_protocol.hpp>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <system_error>
+#include <utility>
+
+#include <sys/socket.h>
+#include <sys/uio.h>
+
+namespace tornado::detail {
+namespace {
+
+// Asio of 1.22 has system errors in a category of its own.
+std::error_code translated(const std::error_code& error) {
+  if (error.category() == asio::error::get_system_category()) {
+    return {error.value(), std::system_category()};
+  }
+  return error;
+}
+
+std::error_code last_error() {
+  const int error = errno;
+  if (error == EAGAIN || error == EWOULDBLOCK) {
+    return std::make_error_code(std::errc::operation_would_block);
+  }
+  return {error, std::system_category()};
+}
+
+int protocol_family(const Socket& socket) { return socket.local_address().family(); }
+
+class SocketBackend final : public StreamBackend {
+ public:
+  SocketBackend(asio::io_context& io, Socket socket) : socket_(io) {
+    int type = 0;
+    socklen_t length = sizeof type;
+    if (::getsockopt(socket.native_handle(), SOL_SOCKET, SO_TYPE, &type, &length) != 0) {
+      throw std::system_error(errno, std::system_category(), "IOStream: the socket");
+    }
+    if (type != SOCK_STREAM) {
+      throw std::system_error(std::make_error_code(std::errc::wrong_protocol_type),
+                              "IOStream takes stream sockets only");
+    }
+    socket_.assign(asio::generic::stream_protocol(protocol_family(socket), 0),
+                   socket.native_handle());
+    static_cast<void>(socket.release());
+  }
+
+  Result read_from_fd(char* buffer, std::size_t size) noexcept override {
+    for (;;) {
+      const ssize_t count = ::recv(fd(), buffer, size, 0);
+      if (count >= 0) return Result(static_cast<std::size_t>(count));
+      if (errno != EINTR) return Result(0, last_error());
+    }
+  }
+
+  Result write_to_fd(std::span<const std::string_view> chunks) noexcept override {
+    std::array<iovec, 16> vectors;
+    const std::size_t count = std::min(chunks.size(), vectors.size());
+    for (std::size_t i = 0; i < count; ++i) {
+      vectors[i] = {const_cast<char*>(chunks[i].data()), chunks[i].size()};
+    }
+    for (;;) {
+      ssize_t sent;
+      if (count == 1) {
+        sent = ::send(fd(), vectors[0].iov_base, vectors[0].iov_len, MSG_NOSIGNAL);
+      } else {
+        msghdr message{};
+        message.msg_iov = vectors.data();
+        message.msg_iovlen = count;
+        sent = ::sendmsg(fd(), &message, MSG_NOSIGNAL);
+      }
+      if (sent >= 0) return Result(static_cast<std::size_t>(sent));
+      if (errno != EINTR) return Result(0, last_error());
+    }
+  }
+
+  void wait(Interest interest, std::span<char> early, Ready ready) override {
+    if (interest == Interest::write || early.empty()) {
+      socket_.async_wait(interest == Interest::write ? Native::wait_write : Native::wait_read,
+                         [ready = std::move(ready)](const std::error_code& error) mutable {
+                           if (error != asio::error::operation_aborted) {
+                             ready(Result(0, translated(error)));
+                           }
+                         });
+      return;
+    }
+    socket_.async_read_some(
+        asio::buffer(early.data(), early.size()),
+        [ready = std::move(ready)](const std::error_code& error, std::size_t bytes) mutable {
+          if (error == asio::error::eof) {
+            ready.end();
+          } else if (error != asio::error::operation_aborted) {
+            ready(Result(bytes, translated(error)));
+          }
+        });
+  }
+
+  void close_fd() noexcept override {
+    std::error_code ignored;
+    socket_.close(ignored);
+  }
+
+  std::error_code connect(const Address& address) noexcept override {
+    if (::connect(fd(), static_cast<const sockaddr*>(address.data()),
+                  static_cast<socklen_t>(address.size())) == 0 ||
+        errno == EINPROGRESS || errno == EINTR) {
+      return {};
+    }
+    return last_error();
+  }
+
+  std::error_code get_fd_error() noexcept override {
+    int error = 0;
+    socklen_t length = sizeof error;
+    if (::getsockopt(fd(), SOL_SOCKET, SO_ERROR, &error, &length) != 0) error = errno;
+    if (error == 0) return {};
+    return {error, std::system_category()};
+  }
+
+  native_handle_type fileno() const noexcept override { return fd(); }
+
+ private:
+  using Native = asio::generic::stream_protocol::socket;
+
+  // native_handle() is not const in Asio.
+  int fd() const noexcept { return const_cast<Native&>(socket_).native_handle(); }
+
+  Native socket_;
+};
+
+}  // namespace
+
+std::unique_ptr<StreamBackend> make_socket_backend(Socket socket) {
+  return std::make_unique<SocketBackend>(LoopCore::current().io(), std::move(socket));
+}
+
+}  // namespace tornado::detail

@@ -1,0 +1,106 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "tornado/detail/state.hpp"
+
+#include "loop_core.hpp"
+#include "tornado/concurrent.hpp"
+#include "tornado/log.hpp"
+
+#include <stdexcept>
+
+namespace tornado::detail {
+
+Origin::~Origin() = default;
+
+StateBase::~StateBase() {
+  drop_waiters();
+  if (error && !observed) {
+    log::log_exception(log::app_log, "Future exception was never retrieved", error);
+  }
+}
+
+// What still waits when the last handle goes are callbacks that will never be called.
+void StateBase::drop_waiters() noexcept {
+  while (Node* node = waiters.pop_front()) node->handle(Node::Event::drop);
+}
+
+void StateBase::wake() noexcept {
+  while (Node* node = waiters.pop_front()) {
+    if (node->kind() == Node::Kind::callback) {
+      auto* callback = static_cast<StateCallback*>(node);
+      callback->link.unlink();
+      callback->holds_target = true;
+      add_ref();
+    }
+    node->loop->schedule(*node);
+  }
+}
+
+void StateBase::add_waiter(Node& node) {
+  LoopCore& core = LoopCore::current();
+  node.loop = &core;
+  waiters.push_back(node);
+  if (done()) {
+    wake();
+  } else if (node.kind() == Node::Kind::callback) {
+    core.add_callback(static_cast<StateCallback&>(node));
+  }
+}
+
+void StateBase::abandon() noexcept {
+  observed = true;
+  complete(Status::cancelled);
+}
+
+bool StateBase::cancel() noexcept {
+  if (done()) return false;
+  if (origin != nullptr && origin->cancel_requested(*this) == Origin::Answer::later) return true;
+  if (!done()) complete(Status::cancelled);
+  return true;
+}
+
+void StateBase::throw_failure() {
+  switch (status_) {
+    case Status::error:
+      observed = true;
+      std::rethrow_exception(error);
+    case Status::cancelled:
+      throw CancelledError();
+    default:
+      throw InvalidStateError("the Future is not done: it has no result yet");
+  }
+}
+
+void StateBase::throw_already_done() {
+  throw InvalidStateError("the Future is done already: it takes one result only");
+}
+
+void StateBase::throw_taken() {
+  throw InvalidStateError("the Future's value was moved out by an earlier co_await or result");
+}
+
+std::exception_ptr StateBase::look() {
+  if (status_ == Status::pending || status_ == Status::cancelled) throw_failure();
+  observed = true;
+  return error;
+}
+
+void set_exception(StateBase& state, std::exception_ptr error) {
+  if (!error) throw std::invalid_argument("set_exception: the exception_ptr is null");
+  if (state.done()) StateBase::throw_already_done();
+  state.fail(std::move(error));
+}
+
+void log_error_after_cancel(const std::exception_ptr& error) {
+  log::log_exception(log::app_log, "Exception after Future was cancelled", error);
+}
+
+State<void>::State() noexcept = default;
+State<void>::~State() = default;
+
+void State<void>::dispose() noexcept {
+  Block* block = in_block ? reinterpret_cast<Block*>(this) - 1 : nullptr;
+  this->~State();
+  free_state(this, block, sizeof(State));
+}
+
+}  // namespace tornado::detail

@@ -1,0 +1,156 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The one path of every stream: buffers, limits, the pending operations, and how all of it ends.
+// Below it is the StreamBackend; above it the IOStream handles.
+#pragma once
+
+#include "loop_core.hpp"
+#include "tornado/iostream.hpp"
+#include "write_buffer.hpp"
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <system_error>
+#include <utility>
+#include <vector>
+
+namespace tornado::detail {
+
+class StreamCore final : public LoopClient, public Origin {
+ public:
+  StreamCore(std::unique_ptr<StreamBackend> backend, const IOStreamOptions& options);
+
+  /// The core behind a handle, without being one.
+  static Ref<StreamCore> share(const IOStream& stream) noexcept {
+    stream.core_->add_ref();
+    return Ref<StreamCore>(stream.core_);
+  }
+
+  /// Handles count apart from references: the last one may close the stream.
+  void add_handle() noexcept {
+    ++handles_;
+    add_ref();
+  }
+  void drop_handle() noexcept {
+    if (--handles_ == 0) close_if_unused();
+    release();
+  }
+
+  Future<IOStream> connect(const Address& address);
+  Future<std::string> read_bytes(std::size_t count, Partial partial);
+  Future<std::string> read_until(std::string_view delimiter, std::optional<std::size_t> max_bytes);
+  Future<std::size_t> read_into(std::span<char> buffer, Partial partial);
+  Future<std::string> read_until_close();
+  Future<void> write(std::string_view data);
+  Future<void> write(std::string&& data);
+  void close(std::error_code error) { shut(error); }
+  void set_close_job(Node* job) noexcept;
+
+  void flush() noexcept override;
+
+  bool closed() const noexcept { return closed_; }
+  bool reading() const noexcept { return read_.kind != Read::none; }
+  bool writing() const noexcept { return !unsent_.empty(); }
+  std::error_code error() const noexcept { return error_; }
+  const IOStreamOptions& options() const noexcept { return options_; }
+  native_handle_type fileno() const noexcept {
+    return closed_ ? Socket::invalid_handle : backend_->fileno();
+  }
+
+  /// A wait of the backend's is over.
+  void on_ready(StreamBackend::Interest interest, StreamBackend::Result result, bool ended);
+
+ private:
+  struct Read {
+    enum Kind : std::uint8_t { none, bytes, until, into, until_close };
+    Kind kind = none;
+    bool partial = false;
+    std::size_t count = 0;    // bytes: how many; until: the limit, or no_limit
+    std::size_t scanned = 0;  // until: bytes in which the delimiter does not begin
+    std::string delimiter;
+    std::span<char> target;  // into: the rest of the caller's buffer
+    std::size_t filled = 0;  // into: bytes put there
+    Ref<StateBase> state;
+  };
+  static constexpr std::size_t no_limit = static_cast<std::size_t>(-1);
+
+  struct Write {
+    std::uint64_t end;  // done when so many bytes of the stream were sent
+    Ref<State<void>> state;
+  };
+
+  ~StreamCore() override;
+  void arm() noexcept override;
+  void on_loop_close() noexcept override;
+  Answer cancel_requested(StateBase& state) noexcept override;
+
+  // Where the bytes of a read end; or one of these.
+  static constexpr std::size_t not_yet = static_cast<std::size_t>(-1);
+  static constexpr std::size_t never = static_cast<std::size_t>(-2);
+
+  template <class T>
+  Future<T> begin_read(const char* call, Read::Kind kind);
+  template <class T>
+  Future<T> try_read(Future<T> future);
+  std::string_view buffered() const noexcept {
+    return std::string_view(received_).substr(consumed_);
+  }
+  std::string take_buffered(std::size_t count);
+  void consume(std::size_t count) noexcept;
+  void satisfy_from_buffer();
+  std::size_t find_end(std::string_view available);
+  bool fill_target(std::string_view& data);
+  void put_back_filled();
+  template <class T>
+  void deliver(T result);
+  void on_data(std::string_view data);
+  bool read_once();
+  void read_more();
+  bool wants_to_read() const noexcept;
+  void arm_if_wanted() noexcept;
+
+  template <class Data>
+  Future<void> write_any(Data&& data);
+  void try_connect();
+  void on_connected();
+  void send();
+  void wait_to_write();
+  void complete_writes();
+  void on_write_error(std::error_code error);
+
+  void shut(std::error_code error, std::exception_ptr for_reader = nullptr);
+  void fail_pending(const std::exception_ptr& error, std::exception_ptr for_reader);
+  void close_if_unused();
+  std::exception_ptr closed_error(const std::string& doing = {}) const;
+
+  std::shared_ptr<LoopCore> loop_;
+  std::unique_ptr<StreamBackend> backend_;
+  IOStreamOptions options_;
+  std::error_code error_;
+  std::uint32_t handles_ = 1;
+  bool closed_ = false;
+  bool connecting_ = false;
+  bool read_armed_ = false;
+  bool write_armed_ = false;
+
+  std::string received_;
+  std::size_t consumed_ = 0;  // of received_
+  Read read_;
+
+  WriteBuffer unsent_;
+  std::uint64_t written_ = 0;  // bytes ever accepted
+  std::uint64_t sent_ = 0;
+  std::vector<Write> writes_;
+
+  Ref<State<IOStream>> connect_;
+  Address connect_to_;
+  Node* close_job_ = nullptr;
+
+  // What a waiting read is given to fill. Larger messages are followed up by a direct read.
+  char early_[128];
+};
+
+}  // namespace tornado::detail

@@ -1,0 +1,84 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// What was written to a stream and not yet sent: small pieces together, large ones as they came.
+#pragma once
+
+#include <algorithm>
+#include <cstddef>
+#include <span>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+namespace tornado::detail {
+
+class WriteBuffer {
+ public:
+  std::size_t size() const noexcept { return size_; }
+  bool empty() const noexcept { return size_ == 0; }
+
+  void append(std::string_view data) {
+    if (chunks_.empty() || chunks_.back().size() + data.size() > together) {
+      chunks_.emplace_back(data);
+    } else {
+      chunks_.back() += data;
+    }
+    size_ += data.size();
+  }
+  void append(std::string&& data) {
+    if (data.size() < worth_keeping) return append(std::string_view(data));
+    size_ += data.size();
+    chunks_.push_back(std::move(data));
+  }
+
+  /// Views of the first bytes, as many as fit.
+  std::size_t gather(std::span<std::string_view> views) const noexcept {
+    const std::size_t count = std::min(views.size(), chunks_.size() - first_);
+    for (std::size_t i = 0; i < count; ++i) views[i] = chunks_[first_ + i];
+    if (count > 0) views[0].remove_prefix(offset_);
+    return count;
+  }
+  /// Drops the first `bytes`.
+  void consume(std::size_t bytes) {
+    size_ -= bytes;
+    bytes += offset_;
+    while (first_ < chunks_.size() && bytes >= chunks_[first_].size()) {
+      bytes -= chunks_[first_].size();
+      if (size_ > 0 || chunks_.size() > 1) std::string().swap(chunks_[first_]);
+      ++first_;
+    }
+    offset_ = bytes;
+    if (size_ == 0) {
+      reset();
+    } else if (first_ > 64 && first_ > chunks_.size() / 2) {
+      chunks_.erase(chunks_.begin(), chunks_.begin() + static_cast<std::ptrdiff_t>(first_));
+      first_ = 0;
+    }
+  }
+  void clear() noexcept {
+    chunks_ = {};
+    first_ = offset_ = size_ = 0;
+  }
+
+ private:
+  static constexpr std::size_t together = 16 * 1024;      // small pieces up to this
+  static constexpr std::size_t worth_keeping = 2 * 1024;  // an owned string from this on
+  static constexpr std::size_t kept = 512;                // capacity that an idle stream keeps
+
+  void reset() noexcept {
+    if (chunks_.size() == 1 && chunks_[0].capacity() <= kept) {
+      chunks_[0].clear();
+      first_ = offset_ = 0;
+    } else {
+      clear();
+    }
+  }
+
+  std::vector<std::string> chunks_;
+  std::size_t first_ = 0;   // chunk with the first unsent byte
+  std::size_t offset_ = 0;  // and its place there
+  std::size_t size_ = 0;
+};
+
+}  // namespace tornado::detail

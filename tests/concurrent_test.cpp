@@ -1,0 +1,787 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "tornado/concurrent.hpp"
+
+#include "loop_support.hpp"
+#include "tornado/gen.hpp"
+#include "tornado/ioloop.hpp"
+#include "tornado/log.hpp"
+
+#include <atomic>
+#include <exception>
+#include <functional>
+#include <future>
+#include <memory>
+#include <optional>
+#include <stdexcept>
+#include <string>
+#include <thread>
+#include <type_traits>
+#include <utility>
+#include <vector>
+
+using namespace tornado;
+using namespace std::chrono_literals;
+
+namespace {
+
+struct CustomError : std::runtime_error {
+  using std::runtime_error::runtime_error;
+};
+
+std::exception_ptr error(const char* what) {
+  return std::make_exception_ptr(CustomError(what));
+}
+
+constexpr auto never_retrieved = "Future exception was never retrieved";
+
+}  // namespace
+
+TEST_SUITE("concurrent") {
+  TEST_CASE("Future: pending until it has a result") {
+    const Future<int> future;
+    CHECK_FALSE(future.done());
+    CHECK(future.running());
+    CHECK_FALSE(future.cancelled());
+    CHECK_THROWS_AS(future.result(), InvalidStateError);
+    CHECK_THROWS_AS(future.exception(), InvalidStateError);
+    CHECK_THROWS_AS(future.exc_info(), InvalidStateError);
+
+    future.set_result(42);
+    CHECK(future.done());
+    CHECK_FALSE(future.running());
+    CHECK_FALSE(future.cancelled());
+    CHECK(future.result() == 42);
+    CHECK(future.exception() == nullptr);
+    CHECK(future.exc_info() == nullptr);
+  }
+
+  TEST_CASE("Future.set_result: what is done stays as it is") {
+    const Future<std::string> future;
+    future.set_result("first");
+    CHECK_THROWS_AS(future.set_result("second"), InvalidStateError);
+    CHECK_THROWS_AS(future.set_exception(CustomError("late")), InvalidStateError);
+    CHECK_FALSE(future.cancel());
+    CHECK_FALSE(future.cancelled());
+    CHECK(future.result() == "first");
+
+    const Future<void> nothing;
+    nothing.set_result();
+    CHECK_THROWS_AS(nothing.set_result(), InvalidStateError);
+    nothing.result();
+  }
+
+  TEST_CASE("Future.set_result: takes what a T can be made of, also what only moves") {
+    const Future<std::unique_ptr<int>> moved;
+    auto value = std::make_unique<int>(7);
+    moved.set_result(std::move(value));
+    CHECK(*moved.result() == 7);
+
+    const Future<std::optional<std::string>> converted;
+    converted.set_result("text");
+    CHECK(converted.result() == "text");
+  }
+
+  TEST_CASE("Future.result: a reference to the one value that all handles share") {
+    const Future<std::string> future;
+    const Future<std::string> copy = future;
+    copy.set_result("shared");
+    static_assert(std::is_same_v<decltype(future.result()), const std::string&>);
+    static_assert(std::is_void_v<decltype(Future<void>().result())>);
+    CHECK(&future.result() == &copy.result());
+    CHECK(future.result() == "shared");
+  }
+
+  TEST_CASE("Future.set_exception: an object or a pointer, thrown as what it is") {
+    const Future<int> object;
+    object.set_exception(CustomError("an object"));
+    CHECK(object.done());
+    CHECK_THROWS_WITH_AS(object.result(), "an object", CustomError);
+    CHECK_THROWS_WITH_AS(object.result(), "an object", CustomError);
+
+    const Future<int> pointer;
+    const std::exception_ptr what = error("a pointer");
+    pointer.set_exception(what);
+    CHECK(pointer.exception() == what);
+    CHECK(pointer.exc_info() == what);
+    CHECK_THROWS_WITH_AS(pointer.result(), "a pointer", CustomError);
+
+    const Future<int> old_name;
+    old_name.set_exc_info(what);
+    CHECK(old_name.exception() == what);
+
+    const Future<void> unusual;
+    unusual.set_exception(std::string("not a std::exception"));
+    CHECK_THROWS_AS(unusual.result(), std::string);
+  }
+
+  TEST_CASE("Future.set_exception: refuses a null pointer and a second result") {
+    const Future<int> future;
+    CHECK_THROWS_AS(future.set_exception(std::exception_ptr()), std::invalid_argument);
+    CHECK_FALSE(future.done());
+    future.set_exception(error("first"));
+    CHECK_THROWS_AS(future.set_exception(error("second")), InvalidStateError);
+    CHECK_THROWS_AS(future.set_result(1), InvalidStateError);
+    CHECK_FALSE(future.cancel());
+    CHECK_THROWS_WITH_AS(future.result(), "first", CustomError);
+  }
+
+  TEST_CASE("Future.cancel: with nothing behind it, it is cancelled at once") {
+    const Future<int> future;
+    CHECK(future.cancel());
+    CHECK(future.done());
+    CHECK(future.cancelled());
+    CHECK_THROWS_AS(future.result(), CancelledError);
+    CHECK_THROWS_AS(future.exception(), CancelledError);
+    CHECK_FALSE(future.cancel());
+    CHECK_THROWS_AS(future.set_result(1), InvalidStateError);
+    CHECK_THROWS_AS(future.set_exception(error("late")), InvalidStateError);
+  }
+
+  TEST_CASE("CancelledError: passes a handler of std::exception") {
+    static_assert(!std::is_base_of_v<std::exception, CancelledError>);
+    static_assert(std::is_base_of_v<std::logic_error, InvalidStateError>);
+    const Future<int> future;
+    future.cancel();
+    bool cancelled = false;
+    try {
+      try {
+        future.result();
+      } catch (const std::exception&) {
+        FAIL_CHECK("caught as a std::exception");
+      }
+    } catch (const CancelledError& e) {
+      cancelled = std::string(e.what()) == "cancelled";
+    }
+    CHECK(cancelled);
+  }
+
+  TEST_CASE("Future: a moved-from handle can be assigned to") {
+    Future<int> first;
+    const Future<int> second = std::move(first);
+    first = Future<int>();
+    first.set_result(1);
+    CHECK_FALSE(second.done());
+    first = second;
+    CHECK_FALSE(first.done());
+  }
+
+  TEST_CASE("make_ready_future, make_exception_future, is_future") {
+    CHECK(make_ready_future(5).result() == 5);
+    CHECK(make_ready_future(std::make_unique<int>(6)).result() != nullptr);
+    CHECK(make_ready_future().done());
+    CHECK_THROWS_AS(make_exception_future<int>(error("made")).result(), CustomError);
+    CHECK_THROWS_AS(make_exception_future(error("made")).result(), CustomError);
+    CHECK(is_future(make_ready_future(5)));
+    CHECK_FALSE(is_future(5));
+  }
+
+  TEST_CASE("Future.add_done_callback: runs after the running callback has returned (G1)") {
+    test::Loop loop;
+    std::string order;
+    const Future<int> future;
+    future.add_done_callback([&] { order += "c"; });
+    future.add_done_callback([&](const Future<int>& done) {
+      order += done.result() == 42 ? "d" : "?";
+      loop.stop();
+    });
+    loop.add_callback([&] {
+      future.set_result(42);
+      order += "a";
+    });
+    loop.add_callback([&] { order += "b"; });
+    loop.wait();
+    CHECK(order == "abcd");
+  }
+
+  TEST_CASE("Future.add_done_callback: runs later also for what is done, failed or cancelled (G1)") {
+    test::Loop loop;
+    const Future<int> done = make_ready_future(1);
+    const Future<int> failed = make_exception_future<int>(error("failed"));
+    const Future<int> cancelled;
+    cancelled.cancel();
+    std::string order;
+    loop.add_callback([&] {
+      done.add_done_callback([&](const Future<int>& f) { order += f.result() == 1 ? "1" : "?"; });
+      failed.add_done_callback([&](const Future<int>& f) { order += f.exception() ? "2" : "?"; });
+      cancelled.add_done_callback([&](const Future<int>& f) { order += f.cancelled() ? "3" : "?"; });
+      order += "0";
+      loop.stop();
+    });
+    loop.wait();
+    CHECK(order == "0123");
+  }
+
+  TEST_CASE("Future.add_done_callback: what is set outside the loop runs when the loop does") {
+    test::Loop loop;
+    bool called = false;
+    const Future<int> future;
+    future.add_done_callback([&] {
+      called = true;
+      loop.stop();
+    });
+    future.set_result(1);
+    CHECK_FALSE(called);
+    loop.wait();
+    CHECK(called);
+  }
+
+  TEST_CASE("Future.add_done_callback: an exception is logged, and the others still run (G2)") {
+    test::Loop loop;
+    const Future<int> future;
+    int called = 0;
+    future.add_done_callback([&] { ++called; });
+    future.add_done_callback([] { throw CustomError("from a done-callback"); });
+    future.add_done_callback([&] { ++called; });
+    const test::ExpectLog expected(log::app_log, "CustomError: from a done-callback");
+    future.set_result(1);
+    loop.iterate();
+    CHECK(called == 2);
+    CHECK(expected.count() == 1);
+  }
+
+  TEST_CASE("Future.add_done_callback: a callback that is a coroutine lives until it ends") {
+    test::Loop loop;
+    const Future<void> gate;
+    auto capture = std::make_shared<std::string>("captured");
+    const std::weak_ptr<std::string> watch = capture;
+    const Future<int> future = make_ready_future(1);
+    std::string seen;
+    future.add_done_callback([capture = std::move(capture), &gate, &seen]() -> Future<void> {
+      co_await gate;
+      seen = *capture;
+    });
+    loop.iterate();
+    CHECK_FALSE(watch.expired());
+    gate.set_result();
+    loop.iterate();
+    CHECK(seen == "captured");
+    CHECK(watch.expired());
+  }
+
+  TEST_CASE("Future.add_done_callback: the failure of a callback's own Future is logged") {
+    test::Loop loop;
+    const Future<int> future = make_ready_future(1);
+    future.add_done_callback([]() -> Future<void> {
+      co_await gen::moment;
+      throw CustomError("from its coroutine");
+    });
+    const test::ExpectLog expected(log::app_log, "CustomError: from its coroutine");
+    loop.iterate(3);
+    CHECK(expected.count() == 1);
+  }
+
+  TEST_CASE("Future.add_done_callback: dropped, not called, when nobody can complete the Future") {
+    test::Loop loop;
+    auto token = std::make_shared<int>();
+    const std::weak_ptr<int> watch = token;
+    bool called = false;
+    {
+      const Future<int> future;
+      future.add_done_callback([token = std::move(token), &called] { called = true; });
+      CHECK_FALSE(watch.expired());
+    }
+    CHECK(watch.expired());
+    loop.iterate();
+    CHECK_FALSE(called);
+  }
+
+  TEST_CASE("future_add_done_callback: at once when it is done, else later") {
+    test::Loop loop;
+    std::string order;
+    future_add_done_callback(make_ready_future(1),
+                             [&](const Future<int>& f) { order += f.result() == 1 ? "a" : "?"; });
+    future_add_done_callback(make_ready_future(), [&] { order += "b"; });
+    CHECK(order == "ab");
+
+    const Future<int> future;
+    future_add_done_callback(future,
+                             [&](const Future<int>& f) { order += f.result() == 2 ? "c" : "?"; });
+    future_add_done_callback(future, [&] { order += "d"; });
+    future.set_result(2);
+    CHECK(order == "ab");
+    loop.iterate();
+    CHECK(order == "abcd");
+  }
+
+  TEST_CASE("Future: an error that nobody looked at is logged once, when the last handle goes (G3)") {
+    test::Loop loop;
+    const test::ExpectLog expected(log::app_log,
+                                   std::string(never_retrieved) + ": (anonymous namespace)::" +
+                                       "CustomError: lost");
+    {
+      const Future<int> future = make_exception_future<int>(error("lost"));
+      const Future<int> copy = future;
+      future.add_done_callback([] {});  // does not look
+      loop.iterate();
+      CHECK(expected.count() == 0);
+    }
+    CHECK(expected.count() == 1);
+    loop.iterate();
+    CHECK(expected.count() == 1);
+  }
+
+  TEST_CASE("Future: an error that was looked at is not logged (G3)") {
+    test::Loop loop;
+    CHECK_THROWS_AS(make_exception_future(error("by result")).result(), CustomError);
+    CHECK(make_exception_future(error("by exception")).exception());
+    CHECK(make_exception_future(error("by exc_info")).exc_info());
+    const auto awaits = [](Future<void> future) -> Future<bool> {
+      try {
+        co_await future;
+      } catch (const CustomError&) {
+        co_return true;
+      }
+      co_return false;
+    };
+    CHECK(loop.run([&] { return awaits(make_exception_future(error("by co_await"))); }));
+    const Future<void> target;
+    chain_future(make_exception_future(error("by chain_future")), target);
+    CHECK(target.exception());
+    const Future<void> cancelled;
+    cancelled.cancel();
+  }
+
+  // Python: concurrent_test.ReturnFutureTest.test_uncaught_exception_log
+  TEST_CASE("Future: a coroutine's error is logged when its last handle goes (G3)") {
+    test::Loop loop;
+    const auto f = []() -> Future<void> {
+      co_await gen::moment;
+      throw CustomError("nobody asked");
+    };
+    std::optional<Future<void>> g = f();
+    const test::ExpectLog expected(log::app_log, never_retrieved);
+    loop.iterate(2);
+    CHECK(g->done());
+    CHECK(expected.count() == 0);
+    g.reset();
+    CHECK(expected.count() == 1);
+  }
+
+  // Python: concurrent_test.MiscFutureTest.test_future_set_result_unless_cancelled
+  TEST_CASE("future_set_result_unless_cancelled: sets the result, or does nothing (G4)") {
+    const Future<int> future;
+    future_set_result_unless_cancelled(future, 42);
+    CHECK(future.result() == 42);
+    CHECK_FALSE(future.cancelled());
+
+    const Future<int> cancelled;
+    cancelled.cancel();
+    CHECK(cancelled.cancelled());
+    future_set_result_unless_cancelled(cancelled, 42);
+    CHECK(cancelled.cancelled());
+    CHECK_THROWS_AS(cancelled.result(), CancelledError);
+
+    const Future<void> nothing;
+    future_set_result_unless_cancelled(nothing);
+    CHECK(nothing.done());
+    CHECK_THROWS_AS(future_set_result_unless_cancelled(nothing), InvalidStateError);
+  }
+
+  TEST_CASE("future_set_exception_unless_cancelled: after cancellation the error is logged (G4)") {
+    const Future<int> future;
+    future_set_exception_unless_cancelled(future, error("in time"));
+    CHECK_THROWS_WITH_AS(future.result(), "in time", CustomError);
+    CHECK_THROWS_AS(future_set_exception_unless_cancelled(future, error("second")),
+                    InvalidStateError);
+
+    const Future<int> cancelled;
+    cancelled.cancel();
+    const test::ExpectLog expected(log::app_log, "CustomError: too late");
+    future_set_exception_unless_cancelled(cancelled, error("too late"));
+    CHECK(expected.count() == 1);
+    CHECK(cancelled.cancelled());
+  }
+
+  // Python: concurrent_test.ChainFutureTest.test_asyncio_futures
+  TEST_CASE("chain_future: hands on the result (G5)") {
+    test::Loop loop;
+    const Future<int> future;
+    const Future<int> future2;
+    chain_future(future, future2);
+    future.set_result(42);
+    CHECK_FALSE(future2.done());
+    const int result = loop.run([=]() -> Future<int> { co_return co_await future2; });
+    CHECK(result == 42);
+  }
+
+  // What Python does with a concurrent.futures.Future, a RemotePromise does here.
+  // Python: concurrent_test.ChainFutureTest.test_concurrent_futures
+  TEST_CASE("chain_future: three steps, the first from another thread (G5)") {
+    test::Loop loop;
+    RemotePromise<int> promise;
+    const Future<int> future = promise.get_future();
+    const Future<int> future2;
+    const Future<int> future3;
+    chain_future(future, future2);
+    chain_future(future2, future3);
+    std::thread thread([&promise] { promise.set_result(42); });
+    const int result = loop.run([=]() -> Future<int> { co_return co_await future3; });
+    thread.join();
+    CHECK(result == 42);
+  }
+
+  TEST_CASE("chain_future: hands on errors and cancellation, at once from what is done (G5)") {
+    test::Loop loop;
+    const Future<int> failed;
+    const Future<int> cancelled;
+    const Future<int> fails_with_it;
+    const Future<int> cancelled_with_it;
+    chain_future(failed, fails_with_it);
+    chain_future(cancelled, cancelled_with_it);
+    const std::exception_ptr what = error("handed on");
+    failed.set_exception(what);
+    cancelled.cancel();
+    loop.iterate();
+    CHECK(fails_with_it.exception() == what);
+    CHECK(cancelled_with_it.cancelled());
+
+    const Future<int> at_once;
+    chain_future(make_ready_future(1), at_once);
+    CHECK(at_once.result() == 1);
+    const Future<void> without_value;
+    chain_future(make_ready_future(), without_value);
+    CHECK(without_value.done());
+  }
+
+  TEST_CASE("chain_future: a target that is done already stays as it is (G5)") {
+    test::Loop loop;
+    const Future<int> source;
+    const Future<int> target;
+    const Future<int> cancelled;
+    chain_future(source, target);
+    chain_future(source, cancelled);
+    target.set_result(1);
+    cancelled.cancel();
+    source.set_result(2);
+    loop.iterate();
+    CHECK(target.result() == 1);
+    CHECK(cancelled.cancelled());
+  }
+
+  TEST_CASE("chain_future: a value that only moves changes its place (G5)") {
+    const Future<std::unique_ptr<int>> source;
+    const Future<std::unique_ptr<int>> target;
+    source.set_result(std::make_unique<int>(3));
+    chain_future(source, target);
+    CHECK(*target.result() == 3);
+    CHECK_THROWS_AS(source.result(), InvalidStateError);
+  }
+
+  TEST_CASE("chain_future: makes no cycle, and what is never completed is freed (G5)") {
+    test::Loop loop;
+    auto token = std::make_shared<int>();
+    const std::weak_ptr<int> watch = token;
+    {
+      const Future<std::shared_ptr<int>> source;
+      const Future<std::shared_ptr<int>> target;
+      chain_future(source, target);
+      source.set_result(std::move(token));
+      loop.iterate();
+      CHECK(target.result() != nullptr);
+    }
+    CHECK(watch.expired());
+
+    token = std::make_shared<int>();
+    const std::weak_ptr<int> watch_pending = token;
+    {
+      const Future<int> source;
+      const Future<int> target;
+      chain_future(source, target);
+      target.add_done_callback([token = std::move(token)] {});
+    }
+    CHECK(watch_pending.expired());
+  }
+
+  // The decorator return_future is gone since Tornado 6; the Future is completed by hand.
+  // Python: concurrent_test.ReturnFutureTest.test_async_future
+  TEST_CASE("Future: completed by a callback, seen by add_future") {
+    test::Loop loop;
+    const Future<int> future;
+    loop.add_callback([=] { future.set_result(42); });
+    CHECK_FALSE(future.done());
+    std::optional<Future<int>> future2;
+    loop.add_future(future, [&](Future<int> f) {
+      future2 = f;
+      loop.stop();
+    });
+    loop.wait();
+    REQUIRE(future2.has_value());
+    CHECK(&future2->result() == &future.result());
+    CHECK(future.result() == 42);
+  }
+
+  // Python: concurrent_test.ReturnFutureTest.test_async_future_gen
+  TEST_CASE("Future: completed by a callback, awaited by a coroutine") {
+    test::Loop loop;
+    const int result = loop.run([&]() -> Future<int> {
+      const Future<int> future;
+      loop.add_callback([=] { future.set_result(42); });
+      co_return co_await future;
+    });
+    CHECK(result == 42);
+  }
+
+  TEST_CASE("Future: outlives its loop, keeps its result, and calls nobody") {
+    const Future<int> pending;
+    const Future<std::string> done;
+    const Future<int> failed;
+    auto token = std::make_shared<int>();
+    const std::weak_ptr<int> watch = token;
+    bool called = false;
+    {
+      test::Loop loop;
+      pending.add_done_callback([token = std::move(token), &called] { called = true; });
+      failed.add_done_callback([&called] { called = true; });
+      done.set_result("kept");
+      done.add_done_callback([&called] { called = true; });  // in the queue of a loop that ends
+    }
+    CHECK(watch.expired());
+    pending.set_result(1);
+    CHECK(pending.result() == 1);
+    CHECK(done.result() == "kept");
+    failed.set_exception(error("after the loop"));
+    CHECK(failed.exception());
+    CHECK_FALSE(called);
+  }
+
+  TEST_CASE("Future: a callback added after its loop was closed runs on the current one") {
+    const Future<int> future;
+    {
+      test::Loop loop;
+      future.add_done_callback([] { FAIL_CHECK("called by the loop that is gone"); });
+    }
+    test::Loop loop;
+    bool called = false;
+    future.add_done_callback([&] { called = true; });
+    future.set_result(1);
+    loop.iterate();
+    CHECK(called);
+  }
+
+  TEST_CASE("Future: completed on the wrong thread while its loop runs ends the program, and says so") {
+    const test::Child child = test::run_in_child([] {
+      test::Loop loop;
+      const Future<int> future;
+      future.add_done_callback([] {});
+      loop.add_callback([&] {
+        std::thread thread([&] { future.set_result(1); });
+        thread.join();
+      });
+      loop.start();
+    });
+    CHECK(child.aborted());
+    CHECK_MESSAGE(child.text.find("on a thread that is not its loop's. Use RemotePromise") !=
+                      child.text.npos,
+                  child.text);
+  }
+
+  TEST_CASE("RemotePromise: completes a Future from another thread") {
+    test::Loop loop;
+    RemotePromise<std::string> promise;
+    const Future<std::string> future = promise.get_future();
+    const Future<std::string> same = promise.get_future();
+    std::thread thread([p = std::move(promise)]() mutable { p.set_result("from afar"); });
+    std::thread::id resumed_on;
+    const std::string result = loop.run([&]() -> Future<std::string> {
+      std::string text = co_await future;
+      resumed_on = std::this_thread::get_id();
+      co_return text;
+    });
+    thread.join();
+    CHECK(result == "from afar");
+    CHECK(same.result() == "from afar");
+    CHECK(resumed_on == std::this_thread::get_id());
+  }
+
+  TEST_CASE("RemotePromise: without a value, with an error, with what only moves") {
+    test::Loop loop;
+    RemotePromise<> nothing;
+    RemotePromise<int> failing;
+    RemotePromise<std::unique_ptr<int>> moving;
+    const Future<void> done = nothing.get_future();
+    const Future<int> failed = failing.get_future();
+    const Future<std::unique_ptr<int>> moved = moving.get_future();
+    std::thread thread([&] {
+      nothing.set_result();
+      failing.set_exception(error("from afar"));
+      moving.set_result(std::make_unique<int>(9));
+    });
+    loop.run([&]() -> Future<void> { co_await done; });
+    CHECK_THROWS_WITH_AS(loop.run([&]() -> Future<void> { co_await failed; }), "from afar",
+                         CustomError);
+    loop.run([&]() -> Future<void> { co_await moved; });
+    thread.join();
+    CHECK(*moved.result() == 9);
+  }
+
+  TEST_CASE("RemotePromise: dropped unset it fails its Future with a broken promise") {
+    test::Loop loop;
+    std::optional<RemotePromise<int>> promise(std::in_place);
+    const Future<int> future = promise->get_future();
+    std::thread thread([&] { promise.reset(); });
+    bool broken = false;
+    try {
+      loop.run([&]() -> Future<void> { co_await future; });
+    } catch (const std::future_error& e) {
+      broken = e.code() == std::future_errc::broken_promise;
+    }
+    thread.join();
+    CHECK(broken);
+  }
+
+  TEST_CASE("RemotePromise: assigning over one that is unset breaks it") {
+    test::Loop loop;
+    RemotePromise<int> promise;
+    const Future<int> first = promise.get_future();
+    promise = RemotePromise<int>();
+    const Future<int> second = promise.get_future();
+    promise.set_result(2);
+    loop.iterate();
+    CHECK_THROWS_AS(first.result(), std::future_error);
+    CHECK(second.result() == 2);
+  }
+
+  TEST_CASE("RemotePromise: usable once, and not after a move") {
+    test::Loop loop;
+    RemotePromise<int> promise;
+    CHECK_THROWS_AS(promise.set_exception(std::exception_ptr()), std::invalid_argument);
+    const Future<int> future = promise.get_future();
+    promise.set_result(1);
+    CHECK_THROWS_AS(promise.set_result(2), InvalidStateError);
+    CHECK_THROWS_AS(promise.set_exception(error("second")), InvalidStateError);
+    CHECK_THROWS_AS(promise.get_future(), InvalidStateError);
+    RemotePromise<int> source;
+    const RemotePromise<int> moved = std::move(source);
+    CHECK_THROWS_AS(source.set_result(1), InvalidStateError);
+    loop.iterate();
+    CHECK(future.result() == 1);
+  }
+
+  TEST_CASE("RemotePromise: the Future is done only when the loop has run, on its own thread too") {
+    test::Loop loop;
+    RemotePromise<int> promise;
+    const Future<int> future = promise.get_future();
+    bool done_at_once = true;
+    loop.add_callback([&] {
+      promise.set_result(1);
+      done_at_once = future.done();
+    });
+    loop.run([&]() -> Future<void> { co_await future; });
+    CHECK_FALSE(done_at_once);
+    CHECK(future.result() == 1);
+  }
+
+  TEST_CASE("RemotePromise: after cancellation a result is dropped and an error logged (G4)") {
+    test::Loop loop;
+    RemotePromise<int> with_result;
+    RemotePromise<int> with_error;
+    const Future<int> first = with_result.get_future();
+    const Future<int> second = with_error.get_future();
+    CHECK(first.cancel());
+    CHECK(second.cancel());
+    const test::ExpectLog expected(log::app_log, "CustomError: after cancellation");
+    std::thread thread([&] {
+      with_result.set_result(1);
+      with_error.set_exception(error("after cancellation"));
+    });
+    thread.join();
+    loop.iterate();
+    CHECK(first.cancelled());
+    CHECK(second.cancelled());
+    CHECK(expected.count() == 1);
+  }
+
+  TEST_CASE("RemotePromise: when the loop is closed its Future is cancelled, and results are dropped") {
+    std::optional<test::Loop> loop(std::in_place);
+    RemotePromise<std::shared_ptr<int>> promise;
+    RemotePromise<int> failing;
+    std::optional<RemotePromise<int>> dropped(std::in_place);
+    std::optional<RemotePromise<int>> queued(std::in_place);
+    const Future<std::shared_ptr<int>> future = promise.get_future();
+    const Future<int> never_run = queued->get_future();
+    queued->set_result(1);
+    loop.reset();
+    CHECK(future.cancelled());
+    CHECK(never_run.cancelled());
+    CHECK(promise.get_future().cancelled());
+
+    auto token = std::make_shared<int>();
+    const std::weak_ptr<int> watch = token;
+    std::thread thread([&] {
+      promise.set_result(std::move(token));
+      failing.set_exception(error("nobody hears it"));
+      dropped.reset();
+    });
+    thread.join();
+    CHECK(watch.expired());
+    CHECK(future.cancelled());
+  }
+
+  TEST_CASE("RemotePromise: closing the loop races with the threads that complete") {
+    for (int round = 0; round < 50; ++round) {
+      std::optional<test::Loop> loop(std::in_place);
+      std::vector<Future<int>> futures;
+      std::vector<std::thread> threads;
+      for (int i = 0; i < 3; ++i) {
+        RemotePromise<int> promise;
+        futures.push_back(promise.get_future());
+        threads.emplace_back([p = std::move(promise), i]() mutable {
+          if (i == 2) {
+            p.set_exception(error("racing"));
+          } else {
+            p.set_result(i);
+          }
+        });
+      }
+      loop->iterate();
+      loop.reset();
+      for (auto& thread : threads) thread.join();
+      for (const auto& future : futures) {
+        CHECK(future.done());
+        if (!future.cancelled()) static_cast<void>(future.exception());
+      }
+    }
+  }
+
+  TEST_CASE("RemotePromise: eight threads complete thousands, and none is lost") {
+    constexpr int thread_count = 8;
+    constexpr int each = 1000;
+    test::Loop loop;
+    std::vector<std::vector<RemotePromise<int>>> promises(thread_count);
+    std::vector<Future<int>> futures;
+    for (auto& of_thread : promises) {
+      for (int i = 0; i < each; ++i) {
+        futures.push_back(of_thread.emplace_back().get_future());
+      }
+    }
+    std::vector<std::thread> threads;
+    for (auto& of_thread : promises) {
+      threads.emplace_back([&of_thread] {
+        for (int i = 0; i < each; ++i) {
+          auto& promise = of_thread[static_cast<std::size_t>(i)];
+          if (i % 10 == 9) {
+            promise.set_exception(error("every tenth"));
+          } else {
+            promise.set_result(1);
+          }
+        }
+      });
+    }
+    int failed = 0;
+    const int sum = loop.run([&]() -> Future<int> {
+      int total = 0;
+      for (const auto& future : futures) {
+        try {
+          const int value = co_await future;
+          total += value;
+        } catch (const CustomError&) {
+          ++failed;
+        }
+      }
+      co_return total;
+    });
+    for (auto& thread : threads) thread.join();
+    CHECK(sum == thread_count * each * 9 / 10);
+    CHECK(failed == thread_count * each / 10);
+  }
+}

@@ -1,0 +1,133 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "tornado/util.hpp"
+
+#include "support.hpp"
+
+#include <limits>
+#include <optional>
+#include <string>
+#include <type_traits>
+
+using namespace std::chrono_literals;
+using tornado::Deadline;
+
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+// How a user meets a Deadline: as an optional parameter.
+std::optional<Clock::time_point> when(std::optional<Deadline> deadline = std::nullopt) {
+  if (!deadline) return std::nullopt;
+  return deadline->when();
+}
+
+template <class T>
+concept IsDeadline = requires(T value) { when(value); };
+
+static_assert(IsDeadline<std::chrono::seconds> && IsDeadline<std::chrono::duration<float>>);
+static_assert(IsDeadline<Clock::time_point> && IsDeadline<std::nullopt_t>);
+static_assert(IsDeadline<std::optional<std::chrono::milliseconds>>);
+// A bare number has no unit, and another clock's time_point means nothing here.
+static_assert(!IsDeadline<int> && !IsDeadline<double> && !IsDeadline<bool>);
+static_assert(!std::is_constructible_v<Deadline, int> &&
+              !std::is_constructible_v<Deadline, double>);
+static_assert(!IsDeadline<std::chrono::system_clock::time_point>);
+
+constexpr double infinity = std::numeric_limits<double>::infinity();
+constexpr double nan = std::numeric_limits<double>::quiet_NaN();
+
+}  // namespace
+
+TEST_SUITE("util") {
+  TEST_CASE("Deadline: a duration counts from the call") {
+    for (const auto timeout : {1ns, 1'000'000'001ns, 8'639'999'999'999'999ns}) {
+      const auto before = Clock::now();
+      const auto end = when(timeout).value();
+      const auto after = Clock::now();
+      CHECK(end >= before + timeout);
+      CHECK(end <= after + timeout);
+    }
+    const auto before = Clock::now();
+    CHECK(when(1.5s).value() >= before + 1500ms);
+    CHECK(when(std::chrono::duration<float>(0.25F)).value() >= before + 250ms);
+  }
+
+  TEST_CASE("Deadline: zero and negative durations mean now") {
+    for (const auto timeout : {0s, -1s, std::chrono::seconds::min()}) {
+      const auto before = Clock::now();
+      const Deadline deadline = timeout;
+      CHECK(deadline.when() >= before);
+      CHECK(deadline.when() <= Clock::now());
+      CHECK(deadline.expired());
+    }
+    CHECK(Deadline(std::chrono::duration<double>(-infinity)).expired());
+  }
+
+  TEST_CASE("Deadline: what the clock cannot represent means never") {
+    const auto never = Deadline::never().when();
+    CHECK(never == Clock::time_point::max());
+    CHECK(when(std::chrono::hours::max()) == never);
+    CHECK(when(std::chrono::nanoseconds::max()) == never);
+    CHECK(when(std::chrono::duration<double>(infinity)) == never);
+    CHECK(when(std::chrono::duration<double>(1e300)) == never);
+    CHECK_FALSE(Deadline::never().expired());
+  }
+
+  TEST_CASE("Deadline: the longest durations that fit do not overflow") {
+    // Around the room that is left, where a double is only good to half a microsecond.
+    const auto room = Clock::time_point::max() - Clock::now();
+    for (auto timeout = room - 4us; timeout < room; timeout += 100ns) {
+      CHECK(when(timeout).value() > Clock::now() + 1h);
+    }
+  }
+
+  TEST_CASE("Deadline: NaN is an error that says so") {
+    CHECK_THROWS_WITH_AS(Deadline(std::chrono::duration<double>(nan)), doctest::Contains("NaN"),
+                         std::invalid_argument);
+    CHECK_THROWS_WITH_AS(Deadline(Clock::time_point() + std::chrono::duration<double>(nan)),
+                         doctest::Contains("NaN"), std::invalid_argument);
+  }
+
+  TEST_CASE("Deadline: a time_point is taken as it is") {
+    const auto past = Clock::now() - 1h;
+    const auto future = Clock::now() + 1h;
+    CHECK(when(past) == past);
+    CHECK(Deadline(past).expired());
+    CHECK(when(future) == future);
+    CHECK_FALSE(Deadline(future).expired());
+  }
+
+  TEST_CASE("Deadline: a time_point in other units is converted, and saturates") {
+    const auto now = Clock::now();
+    CHECK(when(std::chrono::floor<std::chrono::seconds>(now)).value() > now - 2s);
+    CHECK(when(now + 1.5s).value() > now + 1499ms);
+    CHECK(when(now + 1.5s).value() < now + 1501ms);
+    using Seconds = std::chrono::duration<double>;
+    using TimePoint = std::chrono::time_point<Clock, Seconds>;
+    CHECK(when(TimePoint(Seconds(infinity))) == Clock::time_point::max());
+    CHECK(when(TimePoint(Seconds(-1e300))) == Clock::time_point::min());
+    using Hours = std::chrono::time_point<Clock, std::chrono::hours>;
+    CHECK(when(Hours::max()) == Clock::time_point::max());
+  }
+
+  TEST_CASE("Deadline: no deadline stays none") {
+    CHECK_FALSE(when().has_value());
+    CHECK_FALSE(when(std::optional<std::chrono::seconds>()).has_value());
+  }
+
+  TEST_CASE("TimeoutError: one type, with Python's default text") {
+    static_assert(std::is_same_v<tornado::TimeoutError, tornado::util::TimeoutError>);
+    static_assert(std::is_base_of_v<std::runtime_error, tornado::TimeoutError>);
+    CHECK(std::string(tornado::TimeoutError().what()) == "Timeout");
+    CHECK(std::string(tornado::TimeoutError("no answer in 2 s").what()) == "no answer in 2 s");
+  }
+
+  TEST_CASE("IOError: carries the error_code and is caught as a system_error") {
+    try {
+      throw tornado::IOError(ECONNRESET, std::system_category(), "read from 127.0.0.1:80");
+    } catch (const std::system_error& e) {
+      CHECK(e.code() == std::errc::connection_reset);
+      CHECK(std::string(e.what()).starts_with("read from 127.0.0.1:80: "));
+    }
+  }
+}
