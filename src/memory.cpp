@@ -2,9 +2,10 @@
 //
 // Memory that is used again, per thread; and the blocks in which a coroutine's frame lies beside
 // its Future's state.
+#include "loop_core.hpp"
 #include "tornado/detail/state.hpp"
 
-#include <array>
+#include <algorithm>
 #include <cstdint>
 #include <new>
 
@@ -29,55 +30,65 @@ constexpr std::size_t kept_bytes = 256 * 1024;  // per size
 struct FreeBlock {
   FreeBlock* next;
 };
-
-// Trivially destructible, so that it can be used until the very end of the thread; what it holds
-// is freed by Sweeper.
-struct Pool {
-  std::array<FreeBlock*, largest / granule> free{};
-  std::array<std::uint32_t, largest / granule> count{};
-  bool swept = false;
+struct FreeList {
+  FreeBlock* first = nullptr;
+  std::uint32_t count = 0;
 };
-constinit thread_local Pool pool;
+
+// Trivially destructible, so that it can be used until the very end of the thread; what the lists
+// hold is freed by Sweeper.
+struct PerThread {
+  FreeList free[largest / granule] = {};
+  Block* handed_over = nullptr;
+  std::uint64_t frames = 0;
+  enum : std::uint8_t { fresh, in_use, swept } stage = fresh;
+};
+constinit thread_local PerThread local;
 
 struct Sweeper {
   ~Sweeper() {
-    pool.swept = true;
-    for (FreeBlock*& list : pool.free) {
-      while (list != nullptr) ::operator delete(std::exchange(list, list->next));
+    local.stage = PerThread::swept;
+    for (FreeList& list : local.free) {
+      while (list.first != nullptr) {
+        ::operator delete(std::exchange(list.first, list.first->next));
+      }
     }
   }
 };
 
-constinit thread_local Block* handed_over = nullptr;
-
-constexpr std::size_t rounded(std::size_t bytes) {
-  return (bytes + granule - 1) / granule * granule;
+// Whether freed memory may be kept: not while the thread ends.
+bool may_keep() noexcept {
+  if (local.stage == PerThread::fresh) {
+    thread_local Sweeper sweeper;
+    static_cast<void>(sweeper);
+    local.stage = PerThread::in_use;
+  }
+  return local.stage == PerThread::in_use;
 }
+
+constexpr std::size_t index_of(std::size_t bytes) { return (bytes - 1) / granule; }
 
 }  // namespace
 
 void* allocate(std::size_t bytes) {
-  const std::size_t size = rounded(bytes);
-  if (TORNADO_RECYCLES && size <= largest) {
-    const std::size_t index = size / granule - 1;
-    if (FreeBlock* block = pool.free[index]) {
-      pool.free[index] = block->next;
-      --pool.count[index];
+  if (TORNADO_RECYCLES && bytes <= largest) {
+    FreeList& list = local.free[index_of(bytes)];
+    if (FreeBlock* block = list.first) {
+      list.first = block->next;
+      --list.count;
       return block;
     }
+    return ::operator new((index_of(bytes) + 1) * granule);
   }
-  return ::operator new(size);
+  return ::operator new(bytes);
 }
 
 void deallocate(void* memory, std::size_t bytes) noexcept {
-  const std::size_t size = rounded(bytes);
-  if (TORNADO_RECYCLES && size <= largest) {
-    const std::size_t index = size / granule - 1;
-    if (pool.count[index] < kept_bytes / size && !pool.swept) {
-      thread_local Sweeper sweeper;
-      static_cast<void>(sweeper);
-      pool.free[index] = ::new (memory) FreeBlock{pool.free[index]};
-      ++pool.count[index];
+  if (TORNADO_RECYCLES && bytes <= largest) {
+    FreeList& list = local.free[index_of(bytes)];
+    if (list.count * bytes < kept_bytes && may_keep()) {
+      list.first = ::new (memory) FreeBlock{list.first};
+      ++list.count;
       return;
     }
   }
@@ -85,28 +96,33 @@ void deallocate(void* memory, std::size_t bytes) noexcept {
 }
 
 Block* new_block(std::size_t bytes) {
-  auto* block = ::new (allocate(bytes)) Block{1, static_cast<std::uint32_t>(bytes), handed_over};
-  handed_over = block;
+  auto* block = ::new (allocate(bytes)) Block{1, static_cast<std::uint32_t>(bytes), local.handed_over};
+  local.handed_over = block;
   return block;
 }
 
 // By address, since clang may put a frame on its caller's stack without asking operator new: the
 // promise there must not take what was meant for another.
-Block* claim_block(const void* promise) noexcept {
-  Block* block = handed_over;
-  if (block == nullptr) return nullptr;
+Claim claim_block(const void* promise) noexcept {
+  Block* block = local.handed_over;
+  const std::uint64_t number = ++local.frames;
+  if (block == nullptr) return {nullptr, number};
   const auto begin = reinterpret_cast<std::uintptr_t>(block);
   const auto address = reinterpret_cast<std::uintptr_t>(promise);
-  if (address < begin || address >= begin + block->bytes) return nullptr;
-  handed_over = block->outer;
-  if (block->bytes > largest) return nullptr;  // a result should not keep a large frame
+  if (address < begin || address >= begin + block->bytes) return {nullptr, number};
+  local.handed_over = block->outer;
+  if (block->bytes > largest) return {nullptr, number};  // a result should not keep a large frame
   ++block->holds;
-  return block;
+  return {block, number};
+}
+
+std::uint64_t advance_frame_number(std::uint64_t least) noexcept {
+  return local.frames = std::max(local.frames, least);
 }
 
 void drop_frame(Block* block) noexcept {
   // A parameter's copy threw before there was a promise.
-  if (handed_over == block) handed_over = block->outer;
+  if (local.handed_over == block) local.handed_over = block->outer;
   drop_hold(block);
 }
 

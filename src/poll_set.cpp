@@ -72,7 +72,7 @@ void PollSet::close_descriptors() noexcept {
 
 void PollSet::control(int operation, int fd, const Entry& entry) {
   epoll_event event{};
-  event.events = static_cast<std::uint32_t>(entry.events & (EPOLLIN | EPOLLOUT | EPOLLPRI));
+  event.events = static_cast<std::uint32_t>(entry.events & (IOLoop::READ | IOLoop::WRITE));
   event.data.u64 = (std::uint64_t{entry.number} << 32) | static_cast<std::uint32_t>(fd);
   if (::epoll_ctl(set_.native_handle(), operation, fd, &event) == 0) return;
   const int error = errno;
@@ -107,7 +107,7 @@ void PollSet::dispatch() noexcept {
     }
     const auto handler = found->second.handler;  // it may remove itself
     const int what = static_cast<int>(events[i].events) &
-                     (IOLoop::READ | IOLoop::WRITE | IOLoop::ERROR_EVENT | EPOLLPRI);
+                     (IOLoop::READ | IOLoop::WRITE | IOLoop::ERROR_EVENT);
     try {
       (*handler)(fd, what);
     } catch (...) {

@@ -10,8 +10,6 @@
 namespace tornado::detail {
 namespace {
 
-constinit thread_local std::uint64_t frame_number = 0;
-
 }  // namespace
 
 bool only_awaiter(const StateBase& state) noexcept {
@@ -20,14 +18,6 @@ bool only_awaiter(const StateBase& state) noexcept {
       [&awaiters](const Node& node) { awaiters += node.kind() == Node::Kind::awaiter; });
   return awaiters == 1;
 }
-
-std::uint64_t advance_frame_number(std::uint64_t least) noexcept {
-  return frame_number = std::max(frame_number, least);
-}
-
-RunnerBase::RunnerBase() noexcept : number_(++frame_number) {}
-
-RunnerBase::~RunnerBase() = default;
 
 void RunnerBase::store_exception(StateBase& state) noexcept {
   try {

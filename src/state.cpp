@@ -11,11 +11,8 @@ namespace tornado::detail {
 
 Origin::~Origin() = default;
 
-StateBase::~StateBase() {
-  drop_waiters();
-  if (error && !observed) {
-    log::log_exception(log::app_log, "Future exception was never retrieved", error);
-  }
+void StateBase::log_unobserved() noexcept {
+  log::log_exception(log::app_log, "Future exception was never retrieved", error);
 }
 
 // What still waits when the last handle goes are callbacks that will never be called.

@@ -35,7 +35,8 @@ bool call_and_keep(Node* keeper, F& f, Args&&... args) noexcept {
   return false;
 }
 
-/// A callable and its arguments, stored by value.
+/// A callable and its arguments, stored by value, for one call. The call gets the arguments
+/// themselves, so that they may be move-only; by reference where it asks for that.
 template <class F, class... Args>
 class Bound {
  public:
@@ -43,8 +44,15 @@ class Bound {
   explicit Bound(G&& f, A&&... args)
       : f_(std::forward<G>(f)), args_(std::forward<A>(args)...) {}
   decltype(auto) operator()() {
-    return std::apply([this](Args&... args) -> decltype(auto) { return std::invoke(f_, args...); },
-                      args_);
+    return std::apply(
+        [this](Args&... args) -> decltype(auto) {
+          if constexpr (std::is_invocable_v<F&, Args...>) {
+            return std::invoke(f_, std::move(args)...);
+          } else {
+            return std::invoke(f_, args...);
+          }
+        },
+        args_);
   }
 
  private:
@@ -55,7 +63,8 @@ class Bound {
 /// `f` itself, or `f` with `args` bound to it.
 template <class F, class... Args>
 auto bind_callback(F&& f, Args&&... args) {
-  static_assert(std::is_invocable_v<std::decay_t<F>&, std::decay_t<Args>&...>,
+  static_assert(std::is_invocable_v<std::decay_t<F>&, std::decay_t<Args>...> ||
+                    std::is_invocable_v<std::decay_t<F>&, std::decay_t<Args>&...>,
                 "the callback cannot be called with the arguments given for it");
   if constexpr (sizeof...(Args) == 0) {
     return std::decay_t<F>(std::forward<F>(f));

@@ -138,9 +138,10 @@ class TypedRunner : public RunnerBase {
 
  protected:
   TypedRunner() {
-    Block* block = claim_block(this);
-    if (block != nullptr) {
-      state_ = ::new (static_cast<void*>(block + 1)) State<T>;
+    const Claim claim = claim_block(this);
+    number_ = claim.number;
+    if (claim.block != nullptr) {
+      state_ = ::new (static_cast<void*>(claim.block + 1)) State<T>;
       state_->in_block = true;
     } else {
       state_ = State<T>::create();

@@ -34,14 +34,15 @@ class TORNADO_EXPORT RunnerBase : public Hook, public Origin {
   std::uint64_t frame_check = good_frame;
 
  protected:
-  RunnerBase() noexcept;
-  ~RunnerBase() override;
+  RunnerBase() noexcept {}
+  ~RunnerBase() override {}
 
   /// After the locals are gone: tells the Future what return_value or unhandled_exception left.
   void finish(StateBase& state) noexcept { state.complete(outcome_); }
   void store_exception(StateBase& state) noexcept;
 
   Status outcome_ = Status::value;
+  std::uint64_t number_ = 0;
 
  private:
   friend class Awaiter;
@@ -49,7 +50,6 @@ class TORNADO_EXPORT RunnerBase : public Hook, public Origin {
   bool cancel_requested_ = false;
   Awaiter* waiting_ = nullptr;
   LoopCore* loop_ = nullptr;
-  std::uint64_t number_;
 };
 
 [[noreturn]] TORNADO_EXPORT void broken_frame() noexcept;

@@ -30,69 +30,70 @@ class StateBase;
 /// A link in a circular list. Unlinks itself when destroyed, so whoever dies leaves its list.
 class Hook {
  public:
-  Hook() noexcept : prev_(this), next_(this) {}
+  Hook() noexcept = default;
   ~Hook() { unlink(); }
   Hook(const Hook&) = delete;
   Hook& operator=(const Hook&) = delete;
 
-  bool linked() const noexcept { return next_ != this; }
-  Hook* next() const noexcept { return next_; }
-  Hook* previous() const noexcept { return prev_; }
+  bool linked() const noexcept { return next_ != nullptr; }
 
   void unlink() noexcept {
+    if (next_ == nullptr) return;
     prev_->next_ = next_;
     next_->prev_ = prev_;
-    prev_ = next_ = this;
-  }
-  void insert_before(Hook& other) noexcept {
-    prev_ = other.prev_;
-    next_ = &other;
-    prev_->next_ = this;
-    other.prev_ = this;
-  }
-  /// Inserts the links around `head`, but not `head`, before this one.
-  void insert_chain_before(Hook& head) noexcept {
-    Hook* first = head.next_;
-    Hook* last = head.prev_;
-    head.prev_ = head.next_ = &head;
-    first->prev_ = prev_;
-    prev_->next_ = first;
-    last->next_ = this;
-    prev_ = last;
+    prev_ = next_ = nullptr;
   }
 
  private:
-  Hook* prev_;
-  Hook* next_;
+  template <class T>
+  friend class List;
+
+  Hook* prev_ = nullptr;
+  Hook* next_ = nullptr;
 };
 
 /// A list of T, which derives from Hook. Owns nothing; what is left at the end is unlinked.
 template <class T>
 class List {
  public:
-  List() = default;
+  List() noexcept { head_.prev_ = head_.next_ = &head_; }
   ~List() {
-    while (!empty()) head_.next()->unlink();
+    while (!empty()) head_.next_->unlink();
+    head_.next_ = nullptr;
   }
-  bool empty() const noexcept { return !head_.linked(); }
-  bool has_one() const noexcept { return head_.linked() && head_.next()->next() == &head_; }
-  T& front() const noexcept { return *static_cast<T*>(head_.next()); }
-  T& back() const noexcept { return *static_cast<T*>(head_.previous()); }
-  void push_back(T& item) noexcept { static_cast<Hook&>(item).insert_before(head_); }
+  List(const List&) = delete;
+  List& operator=(const List&) = delete;
+
+  bool empty() const noexcept { return head_.next_ == &head_; }
+  T& back() const noexcept { return *static_cast<T*>(head_.prev_); }
+  void push_back(T& item) noexcept {
+    Hook& hook = item;
+    hook.prev_ = head_.prev_;
+    hook.next_ = &head_;
+    head_.prev_->next_ = &hook;
+    head_.prev_ = &hook;
+  }
   T* pop_front() noexcept {
     if (empty()) return nullptr;
-    Hook* hook = head_.next();
+    Hook* hook = head_.next_;
     hook->unlink();
     return static_cast<T*>(hook);
   }
   /// Appends all of `other`, which is left empty.
   void splice(List& other) noexcept {
-    if (!other.empty()) head_.insert_chain_before(other.head_);
+    if (other.empty()) return;
+    Hook* first = other.head_.next_;
+    Hook* last = other.head_.prev_;
+    other.head_.prev_ = other.head_.next_ = &other.head_;
+    first->prev_ = head_.prev_;
+    head_.prev_->next_ = first;
+    last->next_ = &head_;
+    head_.prev_ = last;
   }
   template <class F>
   void for_each(F f) const {
-    for (Hook* hook = head_.next(); hook != &head_;) {
-      Hook* next = hook->next();
+    for (Hook* hook = head_.next_; hook != &head_;) {
+      Hook* next = hook->next_;
       f(*static_cast<T*>(hook));
       hook = next;
     }
@@ -197,14 +198,18 @@ class TORNADO_EXPORT StateBase {
   bool in_block = false;  // lies in front of its coroutine's frame
 
  protected:
-  StateBase() = default;
-  virtual ~StateBase();
+  StateBase() noexcept {}
+  virtual ~StateBase() {
+    if (!waiters.empty()) drop_waiters();
+    if (error && !observed) log_unobserved();
+  }
   /// Destroys the state and gives its memory back.
   virtual void dispose() noexcept = 0;
-  void drop_waiters() noexcept;
 
  private:
   void wake() noexcept;
+  void drop_waiters() noexcept;
+  void log_unobserved() noexcept;
 
   std::uint32_t refs_ = 1;
   Status status_ = Status::pending;
@@ -225,8 +230,13 @@ struct Block {
 
 /// Allocates a block and hands it over to the promise that is constructed next in it.
 TORNADO_EXPORT Block* new_block(std::size_t bytes);
-/// The block handed over, if `promise` lies in it and the result is to live there too.
-TORNADO_EXPORT Block* claim_block(const void* promise) noexcept;
+/// What a new promise is given.
+struct Claim {
+  Block* block;          // where its Future's state is to live; null: make one elsewhere
+  std::uint64_t number;  // of the frame, in the order of calls
+};
+/// Gives the block handed over, if `promise` lies in it and the result is to live there too.
+TORNADO_EXPORT Claim claim_block(const void* promise) noexcept;
 /// The frame is gone (or never came to be: then the hand-over is withdrawn).
 TORNADO_EXPORT void drop_frame(Block* block) noexcept;
 TORNADO_EXPORT void drop_hold(Block* block) noexcept;
