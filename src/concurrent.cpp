@@ -22,54 +22,78 @@ InvalidStateError::~InvalidStateError() = default;
 namespace detail {
 namespace {
 
-/// Logs the error with which a Future ends, and keeps what the Future's coroutine needs.
+void report(const std::exception_ptr& error) noexcept {
+  if (LoopCore* core = LoopCore::running()) {
+    core->report(error);
+  } else {
+    log::log_exception(log::app_log, "Exception in callback", error);
+  }
+}
+
+/// A failed Future's error, if nobody has looked at it; from now on somebody has.
+std::exception_ptr take_unseen_error(StateBase& state) noexcept {
+  if (state.status() != Status::error || std::exchange(state.observed, true)) return nullptr;
+  return state.error;
+}
+
+/// Reports the error of a callback's coroutine, and keeps the callback until the coroutine ends.
 class Watcher final : public StateCallback {
  public:
-  Watcher(StateBase& state, Node* keeper, bool (*quiet)(const std::exception_ptr&)) noexcept
-      : StateCallback(&on_event, state), keeper_(keeper), quiet_(quiet) {}
+  Watcher(StateBase& state, Node* keeper) noexcept
+      : StateCallback(&on_event, state), keeper_(keeper) {}
 
-  static void log_failure(StateBase& state, bool (*quiet)(const std::exception_ptr&)) noexcept {
-    if (state.status() != Status::error || std::exchange(state.observed, true)) return;
-    if (quiet != nullptr && quiet(state.error)) return;
-    log::log_exception(log::app_log, "Exception in a coroutine or Future that nobody waits for",
-                       state.error);
+  static void report_failure(StateBase& state) noexcept {
+    if (const std::exception_ptr error = take_unseen_error(state)) report(error);
   }
 
  private:
-  ~Watcher() {
-    if (keeper_ != nullptr) keeper_->handle(Event::drop);
-  }
+  ~Watcher() { keeper_->handle(Event::drop); }
   static void on_event(Node* node, Event event) noexcept {
     auto* self = static_cast<Watcher*>(node);
-    if (event == Event::run) log_failure(*self->target, self->quiet_);
+    if (event == Event::run) report_failure(*self->target);
     delete self;
   }
 
   Node* keeper_;
+};
+
+/// Logs the error with which an abandoned Future ends.
+class FailureLog final : public StateCallback {
+ public:
+  FailureLog(StateBase& state, bool (*quiet)(const std::exception_ptr&)) noexcept
+      : StateCallback(&on_event, state), quiet_(quiet) {}
+
+ private:
+  ~FailureLog() = default;
+  static void on_event(Node* node, Event event) noexcept {
+    auto* self = static_cast<FailureLog*>(node);
+    if (event == Event::run) self->log_failure();
+    delete self;
+  }
+  void log_failure() const noexcept {
+    const std::exception_ptr error = take_unseen_error(*target);
+    if (!error || (quiet_ != nullptr && quiet_(error))) return;
+    log::log_exception(log::app_log, "Exception in Future after timeout", error);
+  }
+
   bool (*quiet_)(const std::exception_ptr&);
 };
 
 }  // namespace
 
-void report_callback_exception() noexcept { 
-  if (LoopCore* core = LoopCore::running()) {
-    core->report(std::current_exception());
-  } else {
-    log::log_exception(log::app_log, "Exception in callback", std::current_exception());
-  }
-}
+void report_callback_exception() noexcept { report(std::current_exception()); }
 
 bool watch(StateBase& state, Node* keeper) {
   if (state.done()) {
-    Watcher::log_failure(state, nullptr);
+    Watcher::report_failure(state);
     return false;
   }
-  state.add_waiter(*new Watcher(state, keeper, nullptr));
+  state.add_waiter(*new Watcher(state, keeper));
   return true;
 }
 
-void log_if_it_fails(StateBase& state, bool (*quiet)(const std::exception_ptr&)) {
-  state.add_waiter(*new Watcher(state, nullptr, quiet));
+TORNADO_EXPORT void log_if_it_fails(StateBase& state, bool (*quiet)(const std::exception_ptr&)) {
+  state.add_waiter(*new FailureLog(state, quiet));
 }
 
 RemoteCell::RemoteCell(StateBase* state)

@@ -14,6 +14,8 @@ Future<void> sleep(Deadline duration) {
   co_await wait;
 }
 
+Future<void> convert_yielded(Moment) { co_await moment; }
+
 }  // namespace gen
 
 namespace detail {
@@ -32,8 +34,8 @@ void throw_timeout() { throw TimeoutError("Timeout"); }
 
 AllAwaiter::Child::Child() noexcept : Node(&child_done, Kind::awaiter) {}
 
-AllAwaiter::AllAwaiter(std::vector<Ref<StateBase>> children)
-    : children_(std::move(children)), all_(State<void>::create()) {
+AllAwaiter::AllAwaiter(std::vector<Ref<StateBase>> children, gen::Quiet quiet)
+    : children_(std::move(children)), quiet_(quiet), all_(State<void>::create()) {
   for (const auto& child : children_) pending_ += !child->done();
 }
 
@@ -58,24 +60,39 @@ void AllAwaiter::start() {
 
 void AllAwaiter::child_done(Node* node, Event event) noexcept {
   if (event == Event::drop) return;
-  AllAwaiter& self = *static_cast<Child*>(node)->owner;
+  AllAwaiter& self = *std::exchange(static_cast<Child*>(node)->owner, nullptr);
   if (--self.pending_ == 0) self.all_->complete(Status::value);
 }
 
 // Asks each child for which nobody else waits, and goes on waiting until those have ended.
 Origin::Answer AllAwaiter::cancel_requested(StateBase&) noexcept {
   cancel_requested_ = true;
+  // None waits any more, so that one which stands here twice does not count as another's.
   for (std::size_t i = 0; i < waits_count_; ++i) {
     Child& child = waits_[i];
-    if (child.state->done()) continue;
-    if (only_awaiter(*child.state)) {
-      child.state->cancel();
-    } else {
-      child.unlink();
+    if (child.owner != nullptr && !child.state->done()) child.unlink();
+  }
+  for (std::size_t i = 0; i < waits_count_; ++i) {
+    Child& child = waits_[i];
+    if (child.owner == nullptr || child.linked()) continue;
+    if (child.state->done() || count_awaiters(*child.state) > 0) {
+      child.owner = nullptr;
       --pending_;
+    } else {
+      child.state->waiters.push_back(child);
+      child.state->cancel();
     }
   }
   return pending_ == 0 ? Answer::ended : Answer::later;
+}
+
+bool AllAwaiter::collect_frames(std::vector<RunnerBase*>& frames) const {
+  bool none_runs = true;
+  for (std::size_t i = 0; i < waits_count_; ++i) {
+    const Child& child = waits_[i];
+    if (child.owner != nullptr) none_runs &= collect_frames_behind(*child.state, frames);
+  }
+  return none_runs;
 }
 
 void AllAwaiter::await_resume() {
@@ -86,8 +103,9 @@ void AllAwaiter::await_resume() {
     if (first == nullptr && !cancel_requested_) {
       first = child.get();
     } else if (child->status() == Status::error && child.get() != first &&
-               !std::exchange(child->observed, true)) {
-      log::log_exception(log::app_log, "Multiple exceptions in gen::multi", child->error);
+               !std::exchange(child->observed, true) &&
+               (quiet_ == nullptr || !quiet_(child->error))) {
+      log::log_exception(log::app_log, "Multiple exceptions in yield list", child->error);
     }
   }
   if (cancel_requested_) throw CancelledError();

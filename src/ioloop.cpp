@@ -5,16 +5,53 @@
 #include "tornado/asio.hpp"
 #include "tornado/log.hpp"
 
-#include <cmath>
-#include <stdexcept>
-#include <utility>
-
 #include <fmt/format.h>
+
+#include <cmath>
+#include <cstdint>
+#include <mutex>
+#include <stdexcept>
+#include <unordered_set>
+#include <utility>
 
 namespace tornado {
 namespace {
 
-constinit thread_local IOLoop* current_loop = nullptr;
+/// This thread's current loop. Another thread may have closed it: its number tells.
+struct CurrentLoop {
+  IOLoop* loop = nullptr;
+  std::uint64_t number = 0;
+};
+constinit thread_local CurrentLoop current_loop;
+
+/// The numbers of the loops that are open.
+class OpenLoops {
+ public:
+  std::uint64_t add() {
+    const std::lock_guard lock(mutex_);
+    numbers_.insert(++made_);
+    return made_;
+  }
+  void remove(std::uint64_t number) noexcept {
+    const std::lock_guard lock(mutex_);
+    numbers_.erase(number);
+  }
+  bool contains(std::uint64_t number) noexcept {
+    const std::lock_guard lock(mutex_);
+    return numbers_.contains(number);
+  }
+
+ private:
+  std::mutex mutex_;
+  std::uint64_t made_ = 0;
+  std::unordered_set<std::uint64_t> numbers_;
+};
+
+// Never destroyed, so that loops may be closed while static objects are.
+OpenLoops& open_loops() {
+  static OpenLoops* const loops = new OpenLoops;
+  return *loops;
+}
 
 /// The loop that current() made for this thread.
 std::unique_ptr<IOLoop>& thread_loop() {
@@ -54,7 +91,7 @@ void SharedTimer::remove() noexcept {
 }  // namespace detail
 
 IOLoop::IOLoop(MakeCurrent make_current)
-    : core_(std::make_shared<detail::LoopCore>(*this)) {
+    : core_(std::make_shared<detail::LoopCore>(*this)), number_(open_loops().add()) {
   if (make_current == MakeCurrent::always ||
       (make_current == MakeCurrent::if_none && current_or_null() == nullptr)) {
     this->make_current();
@@ -78,16 +115,19 @@ IOLoop& IOLoop::current() {
 
 IOLoop* IOLoop::current_or_null() noexcept {
   if (detail::LoopCore* core = detail::LoopCore::running()) return &core->owner();
-  return current_loop;
+  if (current_loop.loop != nullptr && !open_loops().contains(current_loop.number)) {
+    current_loop = {};
+  }
+  return current_loop.loop;
 }
 
-void IOLoop::make_current() noexcept { current_loop = this; }
+void IOLoop::make_current() noexcept { current_loop = {this, number_}; }
 
 void IOLoop::clear_current() {
   if (detail::LoopCore::running() != nullptr) {
     throw std::logic_error("IOLoop::clear_current: a loop is running on this thread");
   }
-  current_loop = nullptr;
+  current_loop = {};
   thread_loop().reset();
 }
 
@@ -99,7 +139,7 @@ void IOLoop::stop() { core_->stop(); }
 
 void IOLoop::close(bool all_fds) {
   core_->close(all_fds);
-  if (current_loop == this) current_loop = nullptr;
+  open_loops().remove(number_);
 }
 
 void IOLoop::add_job(detail::Node* job) noexcept { core_->post(*job); }
@@ -151,7 +191,7 @@ void IOLoop::set_exception_handler(std::function<void(std::exception_ptr)> handl
 
 void IOLoop::run_call(const std::shared_ptr<detail::SyncCall>& call,
                       const std::optional<Deadline>& timeout) {
-  if (core_->closed()) throw std::logic_error("IOLoop::run_sync: the loop has been closed");
+  core_->require_startable();  // or the call would be left behind for the next start()
   add_callback([this, call] { call->begin_and_stop(*this); });
   bool timed_out = false;
   Timeout timer;
@@ -162,12 +202,9 @@ void IOLoop::run_call(const std::shared_ptr<detail::SyncCall>& call,
       if (call->state() == nullptr || !call->state()->cancel()) stop();
     });
   }
-  struct Removal {
-    IOLoop* loop;
-    Timeout* timer;
-    ~Removal() { loop->remove_timeout(*timer); }
-  } const removal{this, &timer};
   start();
+  remove_timeout(timer);
+  call->wanted = false;
 
   detail::StateBase* state = call->state();
   const bool done = state != nullptr && state->done();

@@ -112,9 +112,7 @@ IOStream::~IOStream() {
   if (core_ != nullptr) core_->drop_handle();
 }
 
-Future<IOStream> IOStream::connect(const Address& address) const {
-  return core_->connect(address);
-}
+Future<IOStream> IOStream::connect(const Address& address) const { return core_->connect(address); }
 Future<std::string> IOStream::read_bytes(std::size_t count, Partial partial) const {
   return core_->read_bytes(count, partial);
 }

@@ -31,12 +31,18 @@ namespace tornado::detail {
 /// Ends the program: a rule was broken whose consequences cannot be undone.
 [[noreturn]] void fatal(const char* message) noexcept;
 
+/// How many coroutines wait for `state`.
+int count_awaiters(const StateBase& state) noexcept;
 /// True when `state` has one awaiter: an awaited Future is cancelled only with its last.
 bool only_awaiter(const StateBase& state) noexcept;
 
-/// Destroys the frame of the coroutine behind `state`, if there is one and it is suspended; before
-/// it those of the coroutines that it alone waits for.
-void destroy_coroutine(StateBase& state) noexcept;
+/// Origin::collect_frames of what `state` stands for, if it has one awaiter.
+bool collect_frames_behind(const StateBase& state, std::vector<RunnerBase*>& frames);
+/// Destroys suspended frames, the newest call first: a callee's locals may refer to its caller's.
+void destroy_frames(std::vector<RunnerBase*>& frames) noexcept;
+/// Destroys the frame of the coroutine behind `state`, if there is one, with those of the
+/// coroutines that it alone waits for. Does nothing when one of them runs now.
+void destroy_coroutine(const StateBase& state) noexcept;
 
 /// This thread's frame counter, after raising it to `least`.
 std::uint64_t advance_frame_number(std::uint64_t least) noexcept;
@@ -85,7 +91,8 @@ class LoopCore : public std::enable_shared_from_this<LoopCore> {
   asio::io_context& io() noexcept { return *io_; }
   IOLoop& owner() noexcept { return owner_; }
 
-  /// One Asio handler of ours: the loop is current meanwhile, and what it caused follows at its end.
+  /// One Asio handler of ours: the loop is current meanwhile, and what it caused follows at its
+  /// end.
   class Turn {
    public:
     explicit Turn(LoopCore& core) noexcept;
@@ -98,6 +105,8 @@ class LoopCore : public std::enable_shared_from_this<LoopCore> {
     LoopCore* outer_;
   };
 
+  /// \throws std::logic_error  when run() would.
+  void require_startable() const;
   void run();
   void stop() noexcept;
   void close(bool all_fds);
@@ -140,6 +149,7 @@ class LoopCore : public std::enable_shared_from_this<LoopCore> {
 
  private:
   class Context;
+  class LeftBehind;
 
   void drain() noexcept;
   void post_drain() noexcept;
@@ -149,7 +159,7 @@ class LoopCore : public std::enable_shared_from_this<LoopCore> {
   void arm_timer();
   void run_due() noexcept;
   void arm_reads() noexcept;
-  void arm_listed() noexcept;
+  void arm_listed(std::size_t limit) noexcept;
   void wait_for_signal();
   void destroy_frames() noexcept;
   void drop_all() noexcept;
@@ -168,10 +178,6 @@ class LoopCore : public std::enable_shared_from_this<LoopCore> {
   bool drain_posted_ = false;
   List<Node> added_;
   bool iteration_posted_ = false;
-  // What run() left behind. Its place in posted_ is kept by the marker, so that callbacks which
-  // this thread adds from outside do not overtake.
-  List<Node> left_;
-  Node marker_{[](Node*, Node::Event) noexcept {}, Node::Kind::job};
 
   std::vector<LoopClient*> dirty_;
   std::vector<LoopClient*> flushing_;

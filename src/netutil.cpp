@@ -1,11 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "tornado/netutil.hpp"
 
+#include "lookup.hpp"
+
 #include <fmt/format.h>
 
 #include <algorithm>
 #include <cerrno>
+#include <cstddef>
 #include <cstring>
+#include <new>
 #include <stdexcept>
 
 #ifdef _WIN32
@@ -621,7 +625,9 @@ int Socket::getsockopt(int level, int option) const {
 namespace netutil {
 
 const std::error_category& resolver_category() noexcept {
-  static const ResolverCategory category;
+  // Never destroyed: a lookup may fail on its thread while the program exits.
+  alignas(ResolverCategory) static std::byte memory[sizeof(ResolverCategory)];
+  static const ResolverCategory& category = *::new (memory) ResolverCategory;
   return category;
 }
 
@@ -672,5 +678,13 @@ Socket bind_unix_socket(std::string_view path, unsigned mode, int backlog) {
 bool is_valid_ip(std::string_view ip) noexcept { return lookup_ip(ip) != nullptr; }
 
 }  // namespace netutil
+
+std::vector<Address> detail::look_up(std::string_view host, std::uint16_t port, int family) {
+  if (host.empty()) {  // all interfaces, to resolve()
+    throw ResolverError(resolver_error(EAI_NONAME),
+                        fmt::format("resolve {:?} (port {})", host, port));
+  }
+  return resolve(host, port, family, 0);
+}
 
 }  // namespace tornado

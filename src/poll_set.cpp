@@ -4,6 +4,8 @@
 #include "loop_core.hpp"
 #include "tornado/log.hpp"
 
+#include <fmt/format.h>
+
 #include <cerrno>
 #include <memory>
 #include <stdexcept>
@@ -11,7 +13,6 @@
 #include <system_error>
 #include <utility>
 
-#include <fmt/format.h>
 #include <sys/epoll.h>
 #include <unistd.h>
 
@@ -83,13 +84,12 @@ void PollSet::control(int operation, int fd, const Entry& entry) {
 }
 
 void PollSet::wait() {
-  set_.async_wait(asio::posix::stream_descriptor::wait_read,
-                  [this](const std::error_code& error) {
-                    if (error) return;  // the loop closes
-                    LoopCore::Turn turn(core_);
-                    dispatch();
-                    wait();
-                  });
+  set_.async_wait(asio::posix::stream_descriptor::wait_read, [this](const std::error_code& error) {
+    if (error) return;  // the loop closes
+    LoopCore::Turn turn(core_);
+    dispatch();
+    wait();
+  });
 }
 
 void PollSet::dispatch() noexcept {
@@ -106,8 +106,8 @@ void PollSet::dispatch() noexcept {
       continue;
     }
     const auto handler = found->second.handler;  // it may remove itself
-    const int what = static_cast<int>(events[i].events) &
-                     (IOLoop::READ | IOLoop::WRITE | IOLoop::ERROR_EVENT);
+    const int what =
+        static_cast<int>(events[i].events) & (IOLoop::READ | IOLoop::WRITE | IOLoop::ERROR_EVENT);
     try {
       (*handler)(fd, what);
     } catch (...) {
@@ -121,6 +121,7 @@ void PollSet::dispatch() noexcept {
 }
 
 void PollSet::rebuild() {
+  set_.close();  // first, so that there is a descriptor to be had
   set_.assign(make_set());
   for (const auto& [fd, entry] : entries_) {
     try {

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The descriptors of IOLoop::add_handler: one level-triggered epoll set per loop, which Asio watches
-// as a single descriptor. Asio itself cannot take a descriptor twice, tells less than the exact
-// events, and costs an epoll_ctl for each event.
+// The descriptors of IOLoop::add_handler: one level-triggered epoll set per loop, which Asio
+// watches as a single descriptor. Asio itself cannot take a descriptor twice, tells less than the
+// exact events, and costs an epoll_ctl for each event.
 #pragma once
 
 #include "tornado/ioloop.hpp"

@@ -8,16 +8,14 @@
 #include <utility>
 
 namespace tornado::detail {
-namespace {
-
-}  // namespace
-
-bool only_awaiter(const StateBase& state) noexcept {
+int count_awaiters(const StateBase& state) noexcept {
   int awaiters = 0;
   state.waiters.for_each(
       [&awaiters](const Node& node) { awaiters += node.kind() == Node::Kind::awaiter; });
-  return awaiters == 1;
+  return awaiters;
 }
+
+bool only_awaiter(const StateBase& state) noexcept { return count_awaiters(state) == 1; }
 
 void RunnerBase::store_exception(StateBase& state) noexcept {
   try {
@@ -43,12 +41,31 @@ void RunnerBase::destroy_frame() noexcept {
   std::coroutine_handle<>::from_address(awaiter->frame_).destroy();
 }
 
-void destroy_coroutine(StateBase& state) noexcept {
-  auto* runner = dynamic_cast<RunnerBase*>(state.origin);
-  if (runner == nullptr || !runner->suspended()) return;
-  StateBase* awaited = runner->awaited();
-  if (awaited != nullptr && only_awaiter(*awaited)) destroy_coroutine(*awaited);
-  runner->destroy_frame();
+bool collect_frames_behind(const StateBase& state, std::vector<RunnerBase*>& frames) {
+  return state.origin == nullptr || !only_awaiter(state) || state.origin->collect_frames(frames);
+}
+
+bool RunnerBase::collect_frames(std::vector<RunnerBase*>& frames) const {
+  if (!suspended()) return false;
+  frames.push_back(const_cast<RunnerBase*>(this));
+  return awaited() == nullptr || collect_frames_behind(*awaited(), frames);
+}
+
+void destroy_coroutine(const StateBase& state) noexcept {
+  std::vector<RunnerBase*> frames;
+  if (state.origin != nullptr && state.origin->collect_frames(frames)) destroy_frames(frames);
+}
+
+void destroy_frames(std::vector<RunnerBase*>& frames) noexcept {
+  std::sort(frames.begin(), frames.end(),
+            [](const RunnerBase* a, const RunnerBase* b) { return a->number() < b->number(); });
+  // One at a time: a destructor may end others (a TCPServer's does), or start some.
+  List<RunnerBase> ordered;
+  for (RunnerBase* frame : frames) {
+    frame->unlink();
+    ordered.push_back(*frame);
+  }
+  while (!ordered.empty()) ordered.back().destroy_frame();
 }
 
 StateBase* RunnerBase::awaited() const noexcept {
@@ -90,7 +107,10 @@ void Awaiter::timed_out() noexcept {
 bool Awaiter::cancel() noexcept {
   if (cancelled_) return true;
   if (timed_out_ || (target_ != nullptr && target_->done())) return false;
-  if (target_ != nullptr && only_awaiter(*target_)) return target_->cancel();
+  if (target_ != nullptr && only_awaiter(*target_)) {
+    asked_target_ = true;
+    return target_->cancel();
+  }
   cancelled_ = true;
   if (timer_ != nullptr) timer_->stop();
   unlink();
@@ -98,9 +118,17 @@ bool Awaiter::cancel() noexcept {
   return true;
 }
 
-void Awaiter::resume(Node* node, Event) noexcept {
+void Awaiter::resume(Node* node, Event event) noexcept {
   auto* self = static_cast<Awaiter*>(node);
-  self->runner_->waiting_ = nullptr;
+  RunnerBase& runner = *self->runner_;
+  if (event == Event::drop) {
+    // By a loop that closes: the coroutine began when the others were destroyed already. Or by the
+    // awaited Future, which goes with a frame that is being destroyed.
+    if (runner.waiting_ != nullptr) runner.destroy_frame();
+    return;
+  }
+  if (self->asked_target_ && self->target_->cancel_unmet) runner.cancel_requested_ = true;
+  runner.waiting_ = nullptr;
   std::coroutine_handle<>::from_address(self->frame_).resume();
 }
 

@@ -9,7 +9,7 @@
 
 namespace tornado::detail {
 
-Origin::~Origin() = default;
+bool Origin::collect_frames(std::vector<RunnerBase*>&) const { return true; }
 
 void StateBase::log_unobserved() noexcept {
   log::log_exception(log::app_log, "Future exception was never retrieved", error);

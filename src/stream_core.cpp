@@ -3,13 +3,14 @@
 
 #include "tornado/log.hpp"
 
+#include <asio/post.hpp>
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <array>
 #include <chrono>
 #include <cstring>
 #include <stdexcept>
-
-#include <fmt/format.h>
 
 namespace tornado::detail {
 namespace {
@@ -25,6 +26,11 @@ Future<T> failed(std::exception_ptr error, bool quiet) {
   Access::state(future)->observed = quiet;
   future.set_exception(std::move(error));
   return future;
+}
+
+// What reading from a socket gives that is not connected yet: a TCP and a Unix one.
+bool says_unconnected(const std::error_code& error) {
+  return error == std::errc::not_connected || error == std::errc::invalid_argument;
 }
 
 }  // namespace
@@ -175,7 +181,7 @@ void StreamCore::satisfy_from_buffer() {
   }
   const std::size_t end = find_end(buffered());
   if (end == never) {
-    shut(StreamErrc::unsatisfiable_read);
+    shut_unsatisfiable();
   } else if (end != not_yet) {
     deliver(take_buffered(end));
   }
@@ -196,28 +202,40 @@ void StreamCore::on_data(std::string_view data) {
       return;
     }
     received_.append(data);
-    if (end == never) shut(StreamErrc::unsatisfiable_read);
+    if (end == never) shut_unsatisfiable();
   } else {
     received_.append(data);
     if (reading()) satisfy_from_buffer();
   }
   if (reading() && buffered().size() > options_.max_buffer_size) {
-    const auto message =
-        fmt::format("Reached maximum read buffer size: a read is not satisfied by {} bytes, and "
-                    "max_buffer_size is {}",
-                    buffered().size(), options_.max_buffer_size);
+    const auto message = fmt::format(
+        "Reached maximum read buffer size: a read is not satisfied by {} bytes, and "
+        "max_buffer_size is {}",
+        buffered().size(), options_.max_buffer_size);
     log::gen_log.error("{}", message);
     shut(StreamErrc::buffer_full, std::make_exception_ptr(StreamBufferFullError(message)));
   }
 }
 
+void StreamCore::shut_unsatisfiable() {
+  log::gen_log.info("Unsatisfiable read, closing connection: {:?} not found within {} bytes",
+                    read_.delimiter, read_.count);
+  shut(StreamErrc::unsatisfiable_read);
+}
+
+std::size_t StreamCore::chunk_size() const noexcept {
+  return std::max<std::size_t>(1, std::min(options_.read_chunk_size, options_.max_buffer_size / 2));
+}
+
+/// What a waiting read may fill.
+std::span<char> StreamCore::early() noexcept {
+  return {early_, std::min(sizeof early_, chunk_size())};
+}
+
 /// One direct read; false when there is no more to get for now.
 bool StreamCore::read_once() {
   const bool direct = read_.kind == Read::into;
-  const std::size_t size =
-      direct ? read_.target.size()
-             : std::max<std::size_t>(
-                   1, std::min(options_.read_chunk_size, options_.max_buffer_size / 2));
+  const std::size_t size = direct ? read_.target.size() : chunk_size();
   char* buffer = direct ? read_.target.data() : loop_->chunk(size);
   const StreamBackend::Result result = backend_->read_from_fd(buffer, size);
   if (result.error == std::errc::operation_would_block) return false;
@@ -235,6 +253,26 @@ bool StreamCore::read_once() {
   return !closed_ && result.bytes == size;
 }
 
+/// A waiting read has got `count` bytes. When they fill its buffer there is likely more, which is
+/// taken before they are used: a partial read should not be content with so few.
+void StreamCore::on_early_data(std::size_t count) {
+  if (!reading() || count < early().size()) {
+    on_data(std::string_view(early_, count));
+    return;
+  }
+  const std::size_t size = chunk_size();
+  char* buffer = loop_->chunk(count + size);
+  std::memcpy(buffer, early_, count);
+  const StreamBackend::Result more = backend_->read_from_fd(buffer + count, size);
+  on_data(std::string_view(buffer, count + more.bytes));
+  if (more.error == std::errc::operation_would_block) return;
+  if (more.error || more.bytes == 0) {
+    shut(more.error);
+  } else if (more.bytes == size) {
+    read_more();
+  }
+}
+
 void StreamCore::read_more() {
   for (int i = 0; i < chunks_per_turn && reading(); ++i) {
     if (!read_once()) return;
@@ -242,7 +280,7 @@ void StreamCore::read_more() {
 }
 
 bool StreamCore::wants_to_read() const noexcept {
-  if (closed_ || connecting_) return false;
+  if (closed_ || connecting_ || broken_) return false;
   return reading() || (close_job_ != nullptr && received_.empty());
 }
 
@@ -253,7 +291,7 @@ void StreamCore::arm_if_wanted() noexcept {
 void StreamCore::arm() noexcept {
   if (read_armed_ || !wants_to_read()) return;
   read_armed_ = true;
-  backend_->wait(StreamBackend::Interest::read, early_,
+  backend_->wait(StreamBackend::Interest::read, early(),
                  StreamBackend::Ready(*this, StreamBackend::Interest::read));
 }
 
@@ -264,7 +302,11 @@ void StreamCore::on_ready(StreamBackend::Interest interest, StreamBackend::Resul
     write_armed_ = false;
     if (closed_) return;
     if (connecting_) {
-      on_connected();
+      if (result.error) {
+        shut(result.error);
+      } else {
+        on_connected();
+      }
     } else if (result.error) {
       on_write_error(result.error);
     } else {
@@ -274,12 +316,19 @@ void StreamCore::on_ready(StreamBackend::Interest interest, StreamBackend::Resul
   }
   read_armed_ = false;
   if (closed_) return;
+  // Armed before there was a connection. When there is one it is armed again.
+  if (says_unconnected(result.error) && (connecting_ || !reading())) return;
   if (ended || result.error) {
     shut(result.error);
     return;
   }
-  on_data(std::string_view(early_, result.bytes));
-  if (reading() && (result.bytes == 0 || result.bytes == sizeof early_)) read_more();
+  if (result.bytes > 0) {
+    on_early_data(result.bytes);
+  } else if (reading()) {
+    read_more();
+  } else if (wants_to_read()) {
+    read_once();  // ahead
+  }
   arm_if_wanted();
   close_if_unused();
 }
@@ -292,12 +341,11 @@ Future<void> StreamCore::write_any(Data&& data) {
   if (closed_) return failed<void>(closed_error(), true);
   if (options_.max_write_buffer_size > 0 &&
       size + unsent_.size() > options_.max_write_buffer_size) {
-    return failed<void>(
-        std::make_exception_ptr(StreamBufferFullError(fmt::format(
-            "Reached maximum write buffer size: {} bytes wait, {} more exceed "
-            "max_write_buffer_size, {}",
-            unsent_.size(), size, options_.max_write_buffer_size))),
-        false);
+    return failed<void>(std::make_exception_ptr(StreamBufferFullError(fmt::format(
+                            "Reached maximum write buffer size: {} bytes wait, {} more exceed "
+                            "max_write_buffer_size, {}",
+                            unsent_.size(), size, options_.max_write_buffer_size))),
+                        false);
   }
   Future<void> future;
   if (size == 0 && unsent_.empty()) {
@@ -323,7 +371,7 @@ void StreamCore::flush() noexcept {
 }
 
 void StreamCore::send() {
-  while (!closed_ && !connecting_ && !write_armed_ && !unsent_.empty()) {
+  while (!closed_ && !connecting_ && !write_armed_ && !broken_ && !unsent_.empty()) {
     std::array<std::string_view, 16> views;
     const std::size_t count = unsent_.gather(views);
     std::size_t offered = 0;
@@ -348,30 +396,58 @@ void StreamCore::wait_to_write() {
 }
 
 void StreamCore::complete_writes() {
-  std::size_t done = 0;
-  while (done < writes_.size() && writes_[done].end <= sent_) {
-    State<void>& state = *writes_[done++].state;
-    if (!state.done()) state.complete(Status::value);  // it may have been cancelled
+  while (writes_done_ < writes_.size() && writes_[writes_done_].end <= sent_) {
+    const auto state = std::move(writes_[writes_done_++].state);
+    if (!state->done()) state->complete(Status::value);  // it may have been cancelled
   }
-  writes_.erase(writes_.begin(), writes_.begin() + static_cast<std::ptrdiff_t>(done));
+  if (writes_done_ == writes_.size() || writes_done_ > writes_.size() / 2) {
+    writes_.erase(writes_.begin(), writes_.begin() + static_cast<std::ptrdiff_t>(writes_done_));
+    writes_done_ = 0;
+  }
 }
 
-// What the other end sent before it went away is not lost with it.
+std::vector<StreamCore::Write> StreamCore::take_pending_writes() noexcept {
+  writes_.erase(writes_.begin(),
+                writes_.begin() + static_cast<std::ptrdiff_t>(std::exchange(writes_done_, 0)));
+  return std::exchange(writes_, {});
+}
+
+// What the other end sent before it went away is not lost with it. The waiting read may have got
+// the first of that already, and be queued to say so; what follows has to come behind it.
 void StreamCore::on_write_error(std::error_code error) {
-  for (int i = 0; i < chunks_per_turn && !closed_; ++i) {
-    const StreamBackend::Result result = backend_->read_from_fd(
-        loop_->chunk(options_.read_chunk_size), options_.read_chunk_size);
+  broken_ = error;
+  if (!read_armed_) {
+    end_broken();
+    return;
+  }
+  add_ref();
+  asio::post(loop_->io(), [self = Ref<StreamCore>(this)] {
+    const LoopCore::Turn turn(*self->loop_);
+    self->end_broken();
+  });
+}
+
+void StreamCore::end_broken() {
+  const std::size_t size = chunk_size();
+  while (!closed_ && buffered().size() < options_.max_buffer_size) {
+    const StreamBackend::Result result = backend_->read_from_fd(loop_->chunk(size), size);
     if (result.error || result.bytes == 0) break;
     on_data(std::string_view(loop_->chunk(0), result.bytes));
   }
-  shut(error);
+  shut(broken_);
 }
 
 // ---- connecting
 
 Future<IOStream> StreamCore::connect(const Address& address) {
-  if (connecting_) throw std::logic_error("IOStream::connect: the stream is connecting already");
   if (closed_) return failed<IOStream>(closed_error(), true);
+  if (connecting_) throw std::logic_error("IOStream::connect: the stream is connecting already");
+  // The system tells this only of a stream that was accepted, not always of one that has connected.
+  const std::error_code error =
+      connected_ ? std::make_error_code(std::errc::already_connected) : backend_->connect(address);
+  if (error == std::errc::already_connected) {
+    throw std::logic_error("IOStream::connect: the stream is connected already");
+  }
   Future<IOStream> future;
   State<IOStream>* state = Access::state(future);
   state->observed = true;
@@ -380,18 +456,20 @@ Future<IOStream> StreamCore::connect(const Address& address) {
   connect_ = Ref<State<IOStream>>(state);
   connect_to_ = address;
   connecting_ = true;
-  try_connect();
+  on_connect_begun(error);
   return future;
 }
 
 void StreamCore::try_connect() {
-  if (closed_) return;
-  const std::error_code error = backend_->connect(connect_to_);
+  if (!closed_) on_connect_begun(backend_->connect(connect_to_));
+}
+
+void StreamCore::on_connect_begun(std::error_code error) {
   if (error == std::errc::operation_would_block) {
     // A Unix socket whose backlog is full: nothing tells when there is room again.
     add_ref();
-    LoopCore::current().owner().call_later(std::chrono::milliseconds(10),
-                                           [self = Ref<StreamCore>(this)] { self->try_connect(); });
+    loop_->owner().call_later(std::chrono::milliseconds(10),
+                              [self = Ref<StreamCore>(this)] { self->try_connect(); });
   } else if (error) {
     shut(error);
   } else {
@@ -405,6 +483,7 @@ void StreamCore::on_connected() {
     return;
   }
   connecting_ = false;
+  connected_ = true;
   const auto state = std::exchange(connect_, {});
   if (!unsent_.empty()) loop_->add_dirty(*this);
   arm_if_wanted();
@@ -430,29 +509,31 @@ Origin::Answer StreamCore::cancel_requested(StateBase& state) noexcept {
   return Answer::ended;
 }
 
-void StreamCore::shut(std::error_code error, std::exception_ptr for_reader) {
+void StreamCore::shut(std::error_code error, const std::exception_ptr& for_reader) {
   if (closed_) return;
-  if (!error) send();  // once; may find an error itself
+  // Once, unless the connection itself has failed. Sending may find that out.
+  if (!error || error.category() == stream_category()) send();
   if (closed_) return;
-  error_ = error;
+  error_ = error ? error : broken_;
   closed_ = true;
   backend_->close_fd();
   if (read_.kind == Read::until_close && !for_reader) satisfy_from_buffer();
   const std::exception_ptr closed =
       closed_error(connecting_ ? fmt::format("connect to {}", connect_to_.str()) : std::string());
-  fail_pending(closed, for_reader ? std::move(for_reader) : closed);
+  fail_pending(closed, for_reader ? for_reader : closed);
   if (Node* job = std::exchange(close_job_, nullptr)) loop_->next_iteration(*job);
 }
 
 /// Fails the read with `for_reader`; all else with `error`, unless that is null.
-void StreamCore::fail_pending(const std::exception_ptr& error, std::exception_ptr for_reader) {
+void StreamCore::fail_pending(const std::exception_ptr& error,
+                              const std::exception_ptr& for_reader) {
   if (reading()) {
     put_back_filled();
     const auto ended = std::exchange(read_, Read());
-    ended.state->fail(std::move(for_reader));
+    ended.state->fail(for_reader);
   }
   if (!error) return;
-  for (Write& write : std::exchange(writes_, {})) {
+  for (Write& write : take_pending_writes()) {
     if (!write.state->done()) write.state->fail(error);
   }
   if (connect_) std::exchange(connect_, {})->fail(error);
@@ -468,23 +549,25 @@ void StreamCore::close_if_unused() {
 }
 
 void StreamCore::set_close_job(Node* job) noexcept {
+  add_ref();  // the old callback may hold the last handle
   if (Node* old = std::exchange(close_job_, job)) old->handle(Node::Event::drop);
   if (job != nullptr && closed_) {
     close_job_ = nullptr;
     loop_->post(*job);
   }
   arm_if_wanted();
+  release();
 }
 
 void StreamCore::on_loop_close() noexcept {
   add_ref();
+  send();
   if (!closed_) {
-    send();
     closed_ = true;
     backend_->close_fd();
   }
   backend_.reset();
-  for (Write& write : std::exchange(writes_, {})) {
+  for (Write& write : take_pending_writes()) {
     if (!write.state->done()) write.state->abandon();
   }
   if (connect_) std::exchange(connect_, {})->abandon();

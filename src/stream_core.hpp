@@ -46,7 +46,10 @@ class StreamCore final : public LoopClient, public Origin {
   Future<std::string> read_until_close();
   Future<void> write(std::string_view data);
   Future<void> write(std::string&& data);
-  void close(std::error_code error) { shut(error); }
+  void close(std::error_code error) {
+    send();
+    shut(error);
+  }
   void set_close_job(Node* job) noexcept;
 
   void flush() noexcept override;
@@ -107,6 +110,10 @@ class StreamCore final : public LoopClient, public Origin {
   template <class T>
   void deliver(T result);
   void on_data(std::string_view data);
+  void shut_unsatisfiable();
+  std::size_t chunk_size() const noexcept;
+  std::span<char> early() noexcept;
+  void on_early_data(std::size_t count);
   bool read_once();
   void read_more();
   bool wants_to_read() const noexcept;
@@ -115,14 +122,17 @@ class StreamCore final : public LoopClient, public Origin {
   template <class Data>
   Future<void> write_any(Data&& data);
   void try_connect();
+  void on_connect_begun(std::error_code error);
   void on_connected();
   void send();
   void wait_to_write();
   void complete_writes();
+  std::vector<Write> take_pending_writes() noexcept;
   void on_write_error(std::error_code error);
+  void end_broken();
 
-  void shut(std::error_code error, std::exception_ptr for_reader = nullptr);
-  void fail_pending(const std::exception_ptr& error, std::exception_ptr for_reader);
+  void shut(std::error_code error, const std::exception_ptr& for_reader = nullptr);
+  void fail_pending(const std::exception_ptr& error, const std::exception_ptr& for_reader);
   void close_if_unused();
   std::exception_ptr closed_error(const std::string& doing = {}) const;
 
@@ -130,9 +140,12 @@ class StreamCore final : public LoopClient, public Origin {
   std::unique_ptr<StreamBackend> backend_;
   IOStreamOptions options_;
   std::error_code error_;
+  // Why writing failed: nothing is sent any more, and the stream is about to close.
+  std::error_code broken_;
   std::uint32_t handles_ = 1;
   bool closed_ = false;
   bool connecting_ = false;
+  bool connected_ = false;  // by connect()
   bool read_armed_ = false;
   bool write_armed_ = false;
 
@@ -144,6 +157,7 @@ class StreamCore final : public LoopClient, public Origin {
   std::uint64_t written_ = 0;  // bytes ever accepted
   std::uint64_t sent_ = 0;
   std::vector<Write> writes_;
+  std::size_t writes_done_ = 0;  // of writes_
 
   Ref<State<IOStream>> connect_;
   Address connect_to_;

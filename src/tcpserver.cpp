@@ -14,12 +14,23 @@
 #include <utility>
 
 namespace tornado {
+namespace {
+
+void log_failure(const Future<void>& future, const Address& peer) {
+  if (future.cancelled()) return;
+  if (const std::exception_ptr error = future.exception()) {
+    log::log_exception(log::app_log, fmt::format("Error in handle_stream of {}", peer.str()),
+                       error);
+  }
+}
+
+}  // namespace
 
 /// What is being handled, in the order in which it came. Shared with the callbacks that take
 /// entries out, which may outlive the server by a turn.
 struct TCPServer::Connections {
   struct Entry {
-    Future<void> done;
+    detail::Ref<detail::StateBase> done;  // null while the call of handle_stream has not returned
     detail::Ref<detail::StreamCore> stream;  // not a handle: does not keep it open
   };
   std::map<std::uint64_t, Entry> entries;
@@ -90,13 +101,14 @@ void TCPServer::stop() {
 void TCPServer::close_all_connections() {
   auto entries = std::exchange(connections_->entries, {});
   for (auto entry = entries.rbegin(); entry != entries.rend(); ++entry) {
-    detail::destroy_coroutine(*detail::Access::state(entry->second.done));
+    if (entry->second.done) detail::destroy_coroutine(*entry->second.done);
     entry->second.stream->close({});
   }
 }
 
 std::vector<Address> TCPServer::addresses() const {
   std::vector<Address> result;
+  result.reserve(listeners_.size() + bound_.size());
   for (const auto& listener : listeners_) result.push_back(listener->address());
   for (const Socket& socket : bound_) result.push_back(socket.local_address());
   return result;
@@ -110,26 +122,27 @@ Future<void> TCPServer::handle_stream(IOStream, Address) {
 
 void TCPServer::handle_connection(Socket socket, const Address& address) {
   IOStream stream(std::move(socket), stream_options_);
-  detail::Ref<detail::StreamCore> core = detail::StreamCore::share(stream);
-  Future<void> done = handle_stream(std::move(stream), address);
-  const auto log_failure = [](const Future<void>& future, const Address& peer) {
-    if (future.cancelled()) return;
-    if (const std::exception_ptr error = future.exception()) {
-      log::log_exception(log::app_log, fmt::format("Error in handle_stream of {}", peer.str()),
-                         error);
-    }
-  };
+  // What handle_stream does may take the entry out again, or destroy the server.
+  const std::shared_ptr<Connections> connections = connections_;
+  const std::uint64_t number = connections->accepted++;
+  connections->entries[number].stream = detail::StreamCore::share(stream);
+  Future<void> done;
+  try {
+    done = handle_stream(std::move(stream), address);
+  } catch (...) {
+    done.set_exception(std::current_exception());
+  }
   if (done.done()) {
+    connections->entries.erase(number);
     log_failure(done, address);
     return;
   }
-  const std::uint64_t number = connections_->accepted++;
-  connections_->entries.emplace(number, Connections::Entry{done, std::move(core)});
-  done.add_done_callback(
-      [connections = connections_, number, address, log_failure](const Future<void>& future) {
-        connections->entries.erase(number);
-        log_failure(future, address);
-      });
+  const auto entry = connections->entries.find(number);
+  if (entry != connections->entries.end()) entry->second.done = detail::share(done);
+  done.add_done_callback([connections, number, address](const Future<void>& future) {
+    connections->entries.erase(number);
+    log_failure(future, address);
+  });
 }
 
 }  // namespace tornado

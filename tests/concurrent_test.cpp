@@ -4,9 +4,15 @@
 #include "loop_support.hpp"
 #include "tornado/gen.hpp"
 #include "tornado/ioloop.hpp"
+#include "tornado/iostream.hpp"
 #include "tornado/log.hpp"
+#include "tornado/netutil.hpp"
+#include "tornado/tcpserver.hpp"
 
 #include <atomic>
+#include <cctype>
+#include <cstddef>
+#include <cstdint>
 #include <exception>
 #include <functional>
 #include <future>
@@ -28,11 +34,56 @@ struct CustomError : std::runtime_error {
   using std::runtime_error::runtime_error;
 };
 
-std::exception_ptr error(const char* what) {
-  return std::make_exception_ptr(CustomError(what));
-}
+std::exception_ptr error(const char* what) { return std::make_exception_ptr(CustomError(what)); }
 
 constexpr auto never_retrieved = "Future exception was never retrieved";
+
+std::string upper(std::string text) {
+  for (char& c : text) c = static_cast<char>(std::toupper(static_cast<unsigned char>(c)));
+  return text;
+}
+
+class CapServer : public TCPServer {
+  Future<void> handle_stream(IOStream stream, Address) override {
+    const std::string data = co_await stream.read_until("\n");
+    if (data == upper(data)) {
+      stream.write("error\talready capitalized\n");
+    } else {
+      stream.write("ok\t" + upper(data));  // data has its newline already
+    }
+    stream.close();
+  }
+};
+
+struct CapError : std::runtime_error {
+  using std::runtime_error::runtime_error;
+};
+
+/// Lets a server of its own capitalize text.
+class CapClient {
+ public:
+  CapClient() {
+    auto [socket, port] = test::bind_unused_port();
+    server_.add_socket(std::move(socket));
+    port_ = port;
+  }
+
+  Future<std::string> capitalize(std::string request) {
+    IOStream stream(Socket::tcp(AF_INET));
+    co_await stream.connect(Address("127.0.0.1", port_));
+    stream.write(request + "\n");
+    const std::string data = co_await stream.read_until("\n");
+    stream.close();
+    const std::size_t tab = data.find('\t');
+    const std::string message = data.substr(tab + 1, data.size() - tab - 2);
+    if (data.substr(0, tab) != "ok") throw CapError(message);
+    co_return message;
+  }
+
+ private:
+  CapServer server_;
+  std::uint16_t port_;
+};
 
 }  // namespace
 
@@ -193,7 +244,8 @@ TEST_SUITE("concurrent") {
     CHECK(order == "abcd");
   }
 
-  TEST_CASE("Future.add_done_callback: runs later also for what is done, failed or cancelled (G1)") {
+  TEST_CASE(
+      "Future.add_done_callback: runs later also for what is done, failed or cancelled (G1)") {
     test::Loop loop;
     const Future<int> done = make_ready_future(1);
     const Future<int> failed = make_exception_future<int>(error("failed"));
@@ -203,7 +255,8 @@ TEST_SUITE("concurrent") {
     loop.add_callback([&] {
       done.add_done_callback([&](const Future<int>& f) { order += f.result() == 1 ? "1" : "?"; });
       failed.add_done_callback([&](const Future<int>& f) { order += f.exception() ? "2" : "?"; });
-      cancelled.add_done_callback([&](const Future<int>& f) { order += f.cancelled() ? "3" : "?"; });
+      cancelled.add_done_callback(
+          [&](const Future<int>& f) { order += f.cancelled() ? "3" : "?"; });
       order += "0";
       loop.stop();
     });
@@ -303,11 +356,12 @@ TEST_SUITE("concurrent") {
     CHECK(order == "abcd");
   }
 
-  TEST_CASE("Future: an error that nobody looked at is logged once, when the last handle goes (G3)") {
+  TEST_CASE(
+      "Future: an error that nobody looked at is logged once, when the last handle goes (G3)") {
     test::Loop loop;
-    const test::ExpectLog expected(log::app_log,
-                                   std::string(never_retrieved) + ": (anonymous namespace)::" +
-                                       "CustomError: lost");
+    const test::ExpectLog expected(
+        log::app_log,
+        std::string(never_retrieved) + ": (anonymous namespace)::" + "CustomError: lost");
     {
       const Future<int> future = make_exception_future<int>(error("lost"));
       const Future<int> copy = future;
@@ -348,7 +402,7 @@ TEST_SUITE("concurrent") {
       co_await gen::moment;
       throw CustomError("nobody asked");
     };
-    std::optional<Future<void>> g = f();
+    auto g = std::make_unique<Future<void>>(f());
     const test::ExpectLog expected(log::app_log, never_retrieved);
     loop.iterate(2);
     CHECK(g->done());
@@ -521,6 +575,56 @@ TEST_SUITE("concurrent") {
     CHECK(result == 42);
   }
 
+  // Tornado 4 ran these four with three kinds of client.
+  // Python: concurrent_test.GeneratorCapClientTest.test_future
+  // Python: concurrent_test.ClientTestMixin.test_future
+  TEST_CASE("Future: what a client returns, waited for by add_future") {
+    test::Loop loop;
+    CapClient client;
+    const Future<std::string> future = client.capitalize("hello");
+    loop.add_future(future, [&](const auto&) { loop.stop(); });
+    loop.wait();
+    CHECK(future.result() == "HELLO");
+  }
+
+  // Python: concurrent_test.GeneratorCapClientTest.test_future_error
+  // Python: concurrent_test.ClientTestMixin.test_future_error
+  TEST_CASE("Future: how a client fails, waited for by add_future") {
+    test::Loop loop;
+    CapClient client;
+    const Future<std::string> future = client.capitalize("HELLO");
+    loop.add_future(future, [&](const auto&) { loop.stop(); });
+    loop.wait();
+    CHECK_THROWS_WITH_AS(future.result(), "already capitalized", CapError);
+  }
+
+  // Python: concurrent_test.GeneratorCapClientTest.test_generator
+  // Python: concurrent_test.ClientTestMixin.test_generator
+  TEST_CASE("Future: what a client returns, awaited by a coroutine") {
+    test::Loop loop;
+    CapClient client;
+    loop.run([&]() -> Future<void> {
+      const std::string result = co_await client.capitalize("hello");
+      CHECK(result == "HELLO");
+    });
+  }
+
+  // Python: concurrent_test.GeneratorCapClientTest.test_generator_error
+  // Python: concurrent_test.ClientTestMixin.test_generator_error
+  TEST_CASE("Future: how a client fails, awaited by a coroutine") {
+    test::Loop loop;
+    CapClient client;
+    std::string what;
+    loop.run([&]() -> Future<void> {
+      try {
+        co_await client.capitalize("HELLO");
+      } catch (const CapError& e) {
+        what = e.what();
+      }
+    });
+    CHECK(what == "already capitalized");
+  }
+
   TEST_CASE("Future: outlives its loop, keeps its result, and calls nobody") {
     const Future<int> pending;
     const Future<std::string> done;
@@ -558,7 +662,8 @@ TEST_SUITE("concurrent") {
     CHECK(called);
   }
 
-  TEST_CASE("Future: completed on the wrong thread while its loop runs ends the program, and says so") {
+  TEST_CASE(
+      "Future: completed on the wrong thread while its loop runs ends the program, and says so") {
     const test::Child child = test::run_in_child([] {
       test::Loop loop;
       const Future<int> future;
@@ -570,9 +675,9 @@ TEST_SUITE("concurrent") {
       loop.start();
     });
     CHECK(child.aborted());
-    CHECK_MESSAGE(child.text.find("on a thread that is not its loop's. Use RemotePromise") !=
-                      child.text.npos,
-                  child.text);
+    CHECK_MESSAGE(
+        child.text.find("on a thread that is not its loop's. Use RemotePromise") != child.text.npos,
+        child.text);
   }
 
   TEST_CASE("RemotePromise: completes a Future from another thread") {
@@ -691,7 +796,8 @@ TEST_SUITE("concurrent") {
     CHECK(expected.count() == 1);
   }
 
-  TEST_CASE("RemotePromise: when the loop is closed its Future is cancelled, and results are dropped") {
+  TEST_CASE(
+      "RemotePromise: when the loop is closed its Future is cancelled, and results are dropped") {
     std::optional<test::Loop> loop(std::in_place);
     RemotePromise<std::shared_ptr<int>> promise;
     RemotePromise<int> failing;

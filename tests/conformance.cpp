@@ -122,7 +122,9 @@ void read_ports(const std::filesystem::path& path,
     const std::size_t start = std::min(content.find_first_not_of(' '), content.size());
     if (content.substr(start).starts_with(kMark)) {
       const std::string_view name = content.substr(start + kMark.size());
-      waiting.emplace_back(name.substr(0, name.find_first_of(" \r")));
+      const std::string_view word = name.substr(0, name.find_first_of(" \r"));
+      // Other remarks on Python begin so, too.
+      if (std::count(word.begin(), word.end(), '.') == 2) waiting.emplace_back(word);
     } else if (const auto at = content.find(kCase); at != content.npos) {
       const std::size_t open = text.find('(', line + at);
       if (open != text.npos) {

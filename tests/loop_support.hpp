@@ -6,15 +6,16 @@
 #include "support.hpp"
 #include "tornado/ioloop.hpp"
 
-#include <sys/resource.h>
-#include <sys/wait.h>
-#include <unistd.h>
-
 #include <chrono>
 #include <csignal>
+#include <cstdio>
 #include <cstdlib>
 #include <functional>
 #include <string>
+
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
 #define TORNADO_TEST_SANITIZED 1
@@ -62,14 +63,20 @@ class Loop : public tornado::IOLoop {
     return run_sync(std::forward<F>(f), tornado::Deadline(async_test_timeout()));
   }
 
-  /// Runs `count` iterations.
-  void iterate(int count = 1) {
+  /// Runs iterations until `done()`; the test fails when that does not come true in time.
+  template <class F>
+  void run_until(F done) {
     std::function<void()> next = [&] {
-      if (--count < 0) return stop();
+      if (done()) return stop();
       add_callback(std::ref(next));
     };
     next();
     wait();
+  }
+
+  /// Runs `count` iterations.
+  void iterate(int count = 1) {
+    run_until([&] { return --count < 0; });
   }
 };
 
@@ -86,6 +93,7 @@ template <class F>
 Child run_in_child(F f) {
   int ends[2];
   REQUIRE(::pipe(ends) == 0);
+  std::fflush(nullptr);  // or the child might write it again
   const pid_t process = ::fork();
   if (process == 0) {
     ::dup2(ends[1], STDERR_FILENO);

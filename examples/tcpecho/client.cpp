@@ -2,9 +2,8 @@
 //
 // Sends one line to tcpecho_server and prints the answer. A port of Tornado's
 // demos/tcpecho/client.py (Copyright the Tornado Authors, Apache-2.0).
-#include <tornado/tornado.hpp>
-
 #include "../arguments.hpp"
+#include <tornado/tornado.hpp>
 
 #include <fmt/format.h>
 
@@ -12,6 +11,7 @@
 #include <exception>
 #include <stdexcept>
 #include <string>
+#include <string_view>
 
 using namespace tornado;
 

@@ -3,9 +3,8 @@
 // Sends every line back to where it came from. A port of Tornado's demos/tcpecho/server.py
 // (Copyright the Tornado Authors, Apache-2.0), and the server of the c10k example: it does not log
 // each line unless told to.
-#include <tornado/tornado.hpp>
-
 #include "../arguments.hpp"
+#include <tornado/tornado.hpp>
 
 #include <fmt/format.h>
 
@@ -15,6 +14,7 @@
 #include <exception>
 #include <stdexcept>
 #include <string>
+#include <string_view>
 #include <utility>
 
 using namespace tornado;

@@ -50,9 +50,9 @@ namespace detail {
 
 /// True when no T can be stored in a Future.
 template <class T>
-inline constexpr bool bad_value = std::is_reference_v<T> || std::is_const_v<T> ||
-                                  std::is_volatile_v<T> || std::is_array_v<T> ||
-                                  std::is_function_v<T>;
+inline constexpr bool bad_value =
+    std::is_reference_v<T> || std::is_const_v<T> || std::is_volatile_v<T> || std::is_array_v<T> ||
+    std::is_function_v<T>;
 
 }  // namespace detail
 

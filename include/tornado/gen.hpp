@@ -39,26 +39,8 @@ inline constexpr Moment moment;
 /// Cancelling it removes the timer.
 [[nodiscard]] TORNADO_EXPORT Future<void> sleep(Deadline duration);
 
-/// Done when all `children` are, with their values in order. When some fail, the error of the first
-/// of them in order is the result, and the errors of the others are logged. The same Future may
-/// stand there twice; with none it is done at once. Python: `gen.multi`.
-///
-/// Cancelling it cancels the children that nobody else waits for.
-template <class T>
-[[nodiscard]] auto multi(std::vector<Future<T>> children)
-    -> Future<std::conditional_t<std::is_void_v<T>, void, std::vector<T>>>;
-
-/// As above, for a mapping: Python's dict.
-template <class K, class T>
-[[nodiscard]] Future<std::map<K, T>> multi(std::map<K, Future<T>> children);
-
-/// As above, for Futures of different types: `auto [a, b] = co_await gen::multi(f(), g());`
-/// A `Future<void>` gives a `std::monostate`.
-template <class... T>
-[[nodiscard]] auto multi(Future<T>... children)
-    -> Future<std::tuple<std::conditional_t<std::is_void_v<T>, std::monostate, T>...>>;
-
-/// Which errors of an abandoned Future are not worth a log line: what `with_timeout` takes.
+/// Which errors that nobody will see are not worth a log line: what `multi` and `with_timeout`
+/// take.
 ///
 /// Python passes exception types; here it is `quiet<SomeError, OtherError>`.
 using Quiet = bool (*)(const std::exception_ptr&);
@@ -67,7 +49,29 @@ using Quiet = bool (*)(const std::exception_ptr&);
 template <class... E>
 bool quiet(const std::exception_ptr& error);
 
-/// `future`'s result, or TimeoutError when `deadline` passes first. Python: `gen.with_timeout`.
+/// Done when all `children` are, with their values in order. When some fail, the error of the first
+/// of them in order is the result, and the errors of the others are logged, unless
+/// `quiet_exceptions` says not to. The same Future may stand there twice; with none it is done at
+/// once. Python: `gen.multi`.
+///
+/// Cancelling it cancels the children that nobody else waits for.
+template <class T>
+[[nodiscard]] auto multi(std::vector<Future<T>> children, Quiet quiet_exceptions = nullptr)
+    -> Future<std::conditional_t<std::is_void_v<T>, void, std::vector<T>>>;
+
+/// As above, for a mapping: Python's dict.
+template <class K, class T>
+[[nodiscard]] auto multi(std::map<K, Future<T>> children, Quiet quiet_exceptions = nullptr)
+    -> Future<std::conditional_t<std::is_void_v<T>, void, std::map<K, T>>>;
+
+/// As above, for Futures of different types: `auto [a, b] = co_await gen::multi(f(), g());`
+/// A `Future<void>` gives a `std::monostate`. What else can be awaited may stand among them.
+template <class... T>
+[[nodiscard]] auto multi(Future<T>... children)
+    -> Future<std::tuple<std::conditional_t<std::is_void_v<T>, std::monostate, T>...>>;
+
+/// `future`'s result, or TimeoutError when `deadline` passes first. Instead of a Future it takes
+/// whatever else can be awaited. Python: `gen.with_timeout`.
 ///
 /// The work behind `future` goes on after the timeout: it is not cancelled. Should it fail then,
 /// the error is logged, unless `quiet_exceptions` says not to.
@@ -83,6 +87,11 @@ template <class T>
 
 /// What `co_await` makes of something that is no Future: an overload, found by argument-dependent
 /// lookup, returns one. Python: `gen.convert_yielded`.
+template <class T>
+[[nodiscard]] Future<T> convert_yielded(Future<T> future) {
+  return future;
+}
+[[nodiscard]] TORNADO_EXPORT Future<void> convert_yielded(Moment);
 template <class T>
 [[nodiscard]] auto convert_yielded(std::vector<Future<T>> children) {
   return multi(std::move(children));
@@ -101,6 +110,18 @@ concept ConvertibleToFuture = requires(T&& value) {
   requires tornado::detail::is_future<
       std::decay_t<decltype(convert_yielded(std::forward<T>(value)))>>;
 };
+
+// multi and with_timeout for what is not, or not only, Futures.
+template <ConvertibleToFuture... C>
+  requires(sizeof...(C) > 1 && !(tornado::detail::is_future<std::decay_t<C>> && ...))
+[[nodiscard]] auto multi(C&&... children) {
+  return multi(convert_yielded(std::forward<C>(children))...);
+}
+template <ConvertibleToFuture C>
+  requires(!tornado::detail::is_future<std::decay_t<C>>)
+[[nodiscard]] auto with_timeout(Deadline deadline, C&& child, Quiet quiet_exceptions = nullptr) {
+  return with_timeout(deadline, convert_yielded(std::forward<C>(child)), quiet_exceptions);
+}
 
 /// The promise type of coroutines that return `Future<T>`; what drives them. Programs do not name
 /// it, except to see how it works. Python: `gen.Runner`.

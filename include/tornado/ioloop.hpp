@@ -11,6 +11,7 @@
 #include "tornado/util.hpp"
 
 #include <chrono>
+#include <cstdint>
 #include <functional>
 #include <future>
 #include <memory>
@@ -30,6 +31,8 @@ class TORNADO_EXPORT SyncCall {
   virtual void begin_and_stop(IOLoop& loop) = 0;
   /// What the call returned; null before it was made.
   virtual StateBase* state() const noexcept = 0;
+
+  bool wanted = true;  // until run_sync gives up, or has the result
 };
 
 }  // namespace detail
@@ -55,10 +58,10 @@ class Timeout {
 ///       fmt::print("a second later\n");
 ///     });
 ///
-/// Adapts an `asio::io_context`, which `get_io_context` in <tornado/asio.hpp> gives, and which polls
-/// by epoll, kqueue or what else Asio offers. What it adds is Tornado's order of things: callbacks
-/// run one after the other, none inside another; after each of them the coroutines whose waiting is
-/// over go on; then what was written to streams is sent.
+/// Adapts an `asio::io_context`, which `get_io_context` in <tornado/asio.hpp> gives, and which
+/// polls by epoll, kqueue or what else Asio offers. What it adds is Tornado's order of things:
+/// callbacks run one after the other, none inside another; after those of an iteration the
+/// coroutines whose waiting is over go on; then what was written to streams is sent.
 class TORNADO_EXPORT IOLoop {
  public:
   using Clock = std::chrono::steady_clock;
@@ -149,7 +152,8 @@ class TORNADO_EXPORT IOLoop {
 
   /// Calls `f(args...)` on the loop, for a thread that has none, and gives that thread the result:
   /// of a coroutine, what its Future ends with. From any thread but the loop's own, which would
-  /// wait for itself. Fails with `std::future_error` (broken promise) when the loop is closed first.
+  /// wait for itself. Fails with `std::future_error` (broken promise) when the loop is closed
+  /// first.
   template <class F, class... Args>
   auto submit(F&& f, Args&&... args);
 
@@ -159,8 +163,8 @@ class TORNADO_EXPORT IOLoop {
   /// \throws std::invalid_argument  when `delay` is not a number.
   template <class F, class... Args>
   Timeout call_later(double delay, F&& callback, Args&&... args) {
-    return call_at_point(Deadline(std::chrono::duration<double>(delay)),
-                         std::forward<F>(callback), std::forward<Args>(args)...);
+    return call_at_point(Deadline(std::chrono::duration<double>(delay)), std::forward<F>(callback),
+                         std::forward<Args>(args)...);
   }
   template <class Rep, class Period, class F, class... Args>
   Timeout call_later(std::chrono::duration<Rep, Period> delay, F&& callback, Args&&... args) {
@@ -171,8 +175,7 @@ class TORNADO_EXPORT IOLoop {
   /// \throws std::invalid_argument  when `when` is not a number.
   template <class F, class... Args>
   Timeout call_at(double when, F&& callback, Args&&... args) {
-    return call_at_point(deadline_at(when), std::forward<F>(callback),
-                         std::forward<Args>(args)...);
+    return call_at_point(deadline_at(when), std::forward<F>(callback), std::forward<Args>(args)...);
   }
   template <class F, class... Args>
   Timeout call_at(Clock::time_point when, F&& callback, Args&&... args) {
@@ -217,8 +220,9 @@ class TORNADO_EXPORT IOLoop {
   /// there is none.
   void remove_handler(native_handle_type fd) noexcept;
 
-  /// Called with exceptions that escape callbacks, instead of a log line. An empty function brings
-  /// the log line back. Tornado 4: `handle_callback_exception`.
+  /// Called with exceptions that escape callbacks, or the coroutines that callbacks are, instead of
+  /// a log line. An empty function brings the log line back. Tornado 4:
+  /// `handle_callback_exception`.
   void set_exception_handler(std::function<void(std::exception_ptr)> handler);
 
  private:
@@ -238,6 +242,7 @@ class TORNADO_EXPORT IOLoop {
   }
 
   std::shared_ptr<detail::LoopCore> core_;
+  std::uint64_t number_;  // never given to another loop
 };
 
 }  // namespace tornado

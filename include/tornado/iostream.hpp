@@ -181,7 +181,7 @@ class TORNADO_EXPORT IOStream {
   /// Connects to `address`. What is written meanwhile is sent afterwards.
   ///
   /// \returns  this stream, once connected.
-  /// \throws std::logic_error  when a connect was begun before.
+  /// \throws std::logic_error  when it is connecting, or connected.
   /// \par Fails with
   ///   `StreamClosedError`, whose `real_error` says why; the stream is closed then.
   Future<IOStream> connect(const Address& address) const;

@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// tornado/netutil.hpp: addresses, sockets, and sockets that listen.
+// tornado/netutil.hpp: addresses, sockets, sockets that listen, and the resolving of names.
 //
 // An Address is a value. A Socket has one owner and is not synchronised. The functions may be
-// called from any thread, and need no IOLoop.
+// called from any thread, and need no IOLoop; add_accept_handler and Resolver use the current one.
 #pragma once
 
+#include "tornado/concurrent.hpp"
 #include "tornado/detail/export.hpp"
 #include "tornado/util.hpp"
 
@@ -14,6 +15,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -263,6 +265,84 @@ TORNADO_EXPORT bool is_valid_ip(std::string_view ip) noexcept;
 TORNADO_EXPORT std::function<void()> add_accept_handler(
     Socket& socket, std::function<void(Socket, Address)> callback);
 
+}  // namespace netutil
+
+/// Finds the addresses of a host. Derive from it to make one of your own.
+/// Python: `tornado.netutil.Resolver`.
+///
+///     Resolver resolver;
+///     std::vector<Address> addresses = co_await resolver.resolve("localhost", 80);
+///
+/// This one asks the system, by getaddrinfo, on threads of its own: up to 4, which all Resolvers
+/// share, and which end when they have nothing to do. A lookup that hangs delays neither the loop,
+/// nor the other threads, nor the end of the program.
+class TORNADO_EXPORT Resolver {
+ public:
+  Resolver() noexcept;
+  /// Lookups go on without it.
+  virtual ~Resolver();
+  Resolver(const Resolver&) = delete;
+  Resolver& operator=(const Resolver&) = delete;
+
+  /// The addresses of `host`, in the order in which they are to be tried: one or more.
+  ///
+  /// \param host    a name or an IP address; the latter needs no thread, and is done at once.
+  /// \param port    for the addresses.
+  /// \param family  AF_INET or AF_INET6; 0 (AF_UNSPEC) for both.
+  /// \par Fails with
+  ///   `ResolverError`, naming the host.
+  ///
+  /// Cancelling it abandons the lookup.
+  [[nodiscard]] virtual Future<std::vector<Address>> resolve(std::string host, std::uint16_t port,
+                                                             int family = 0);
+};
+
+/// Asks another Resolver, but for some hosts asks it for others. Python:
+/// `tornado.netutil.OverrideResolver`.
+///
+///     OverrideResolver resolver(std::make_shared<Resolver>(), {
+///         {"example.com", "127.0.1.1"},
+///         {{"login.example.com", 443}, {"localhost", 1443}},
+///         {{"login.example.com", 443, AF_INET6}, {"::1", 1443}},
+///     });
+///
+/// An entry for host, port and family goes before one for host and port, and that before one for
+/// the host alone. Names are compared as they are written.
+class TORNADO_EXPORT OverrideResolver : public Resolver {
+ public:
+  /// To the left, which questions an entry is for; to the right, what is asked instead. What is
+  /// left out matches any, or stays as it was.
+  class Query {
+   public:
+    Query(const char* name) : host(name) {}
+    Query(std::string name) : host(std::move(name)) {}
+    Query(std::string name, std::uint16_t number) : host(std::move(name)), port(number) {}
+    Query(std::string name, std::uint16_t number, int af)
+        : host(std::move(name)), port(number), family(af) {}
+
+    std::string host;
+    std::optional<std::uint16_t> port;
+    std::optional<int> family;
+
+    friend auto operator<=>(const Query&, const Query&) = default;
+  };
+  using Mapping = std::map<Query, Query>;
+
+  /// \throws std::invalid_argument  if `resolver` is null.
+  OverrideResolver(std::shared_ptr<Resolver> resolver, Mapping mapping);
+  ~OverrideResolver() override;
+
+  [[nodiscard]] Future<std::vector<Address>> resolve(std::string host, std::uint16_t port,
+                                                     int family = 0) override;
+
+ private:
+  std::shared_ptr<Resolver> resolver_;
+  Mapping mapping_;
+};
+
+namespace netutil {
+using tornado::OverrideResolver;
+using tornado::Resolver;
 }  // namespace netutil
 
 }  // namespace tornado

@@ -7,10 +7,11 @@
 
 #include "tornado/concurrent.hpp"
 #include "tornado/iostream.hpp"
+#include "tornado/netutil.hpp"
 #include "tornado/util.hpp"
 
-#include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <string_view>
 
@@ -18,10 +19,13 @@ namespace tornado {
 
 /// Python's keyword arguments of TCPClient.connect.
 struct ConnectOptions {
-  int family = 0;                   ///< AF_INET or AF_INET6; 0 (AF_UNSPEC) for both.
-  std::string_view source_ip = {};  ///< The local address to connect from; empty for any.
-  std::uint16_t source_port = 0;    ///< The local port to connect from; 0 for any.
-  /// For the whole of it, looking up the name included; none for no limit.
+  int family = 0;  ///< AF_INET or AF_INET6; 0 (AF_UNSPEC) for both.
+  /// The local address to connect from, whose family is then the only one; empty for any.
+  std::string_view source_ip = {};
+  /// The local port to connect from; 0 for any. Without source_ip Python connects from the loopback
+  /// interface then, here the system chooses.
+  std::uint16_t source_port = 0;
+  /// For all of it, looking up the name included; none for no limit.
   std::optional<Deadline> timeout = std::nullopt;
   IOStreamOptions stream = {};  ///< For the stream.
 };
@@ -31,23 +35,31 @@ struct ConnectOptions {
 ///     TCPClient client;
 ///     IOStream stream = co_await client.connect("localhost", 8888);
 ///
-/// The addresses of the family that the resolver names first are tried one after the other; those
-/// of the other family from 0.3 s on, or as soon as the first attempt fails, beside them (RFC 6555,
-/// "happy eyeballs"). The first to answer wins; the other attempts are closed.
+/// The addresses of the family that the resolver names first are tried one after the other. Beside
+/// them, likewise, those of the other family: from 0.3 s on, or as soon as the first attempt has
+/// failed (RFC 6555, "happy eyeballs"). The first to answer wins; the other attempts are closed.
 class TORNADO_EXPORT TCPClient {
  public:
-  TCPClient() noexcept;
+  /// Asks the system for addresses.
+  TCPClient();
+  /// \param resolver  shared with the connects that go on.
+  /// \throws std::invalid_argument  if it is null.
+  explicit TCPClient(std::shared_ptr<Resolver> resolver);
 
   /// \param host     a name, or an IP address; copied.
   /// \param options  copied.
+  /// \throws std::invalid_argument  if source_ip is not an IP address.
   /// \par Fails with
-  ///   `ResolverError` when the name cannot be resolved; `StreamClosedError` of the last attempt
-  ///   when none succeeds; `TimeoutError`; `std::system_error` naming the source address when that
-  ///   cannot be used.
+  ///   what the resolver fails with, `ResolverError` as a rule; `StreamClosedError` of the last
+  ///   attempt when none succeeds, `real_error` of which says why: a source address that cannot be
+  ///   used, too; `TimeoutError`. The message says what was asked.
   ///
   /// Cancelling it closes all attempts.
   [[nodiscard]] Future<IOStream> connect(std::string_view host, std::uint16_t port,
                                          const ConnectOptions& options = {}) const;
+
+ private:
+  std::shared_ptr<Resolver> resolver_;
 };
 
 }  // namespace tornado

@@ -66,8 +66,9 @@ class TORNADO_EXPORT TCPServer {
   /// Closes the listening sockets. Connections go on. Harmless when called again.
   void stop();
 
-  /// Destroys the coroutines of the connections that are being handled, the newest first, and
-  /// closes their streams. A coroutine from which this is called goes on, without its stream.
+  /// Destroys the coroutines of the connections that are being handled, the newest first, each with
+  /// those that it alone waits for, and closes their streams. A coroutine from which this is
+  /// called, and those that wait for it, go on without their stream.
   void close_all_connections();
 
   /// The addresses it listens on.

@@ -41,8 +41,7 @@ template <class F, class... Args>
 class Bound {
  public:
   template <class G, class... A>
-  explicit Bound(G&& f, A&&... args)
-      : f_(std::forward<G>(f)), args_(std::forward<A>(args)...) {}
+  explicit Bound(G&& f, A&&... args) : f_(std::forward<G>(f)), args_(std::forward<A>(args)...) {}
   decltype(auto) operator()() {
     return std::apply(
         [this](Args&... args) -> decltype(auto) {
@@ -150,8 +149,7 @@ class DoneCallback final : public StateCallback {
 
  private:
   template <class G>
-  DoneCallback(State<T>& state, G&& f)
-      : StateCallback(&on_event, state), f_(std::forward<G>(f)) {}
+  DoneCallback(State<T>& state, G&& f) : StateCallback(&on_event, state), f_(std::forward<G>(f)) {}
 
   static void on_event(Node* node, Event event) noexcept {
     auto* self = static_cast<DoneCallback*>(node);

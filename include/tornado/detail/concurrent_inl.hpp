@@ -4,6 +4,7 @@
 // for the reader's sake.
 #pragma once
 
+#include "tornado/concurrent.hpp"
 #include "tornado/detail/callback.hpp"
 
 #include <atomic>
@@ -52,8 +53,8 @@ void copy_result(const Future<T>& source, const Future<T>& target) {
 
 template <class T>
 void chain_future(const Future<T>& source, const Future<T>& target) {
-  future_add_done_callback(
-      source, [target](const Future<T>& done) { detail::copy_result(done, target); });
+  future_add_done_callback(source,
+                           [target](const Future<T>& done) { detail::copy_result(done, target); });
 }
 
 namespace detail {
@@ -106,7 +107,11 @@ class RemotePromise<T>::Cell final : public detail::RemoteCell {
 
   Future<T> future() const {
     auto* typed = static_cast<detail::State<T>*>(state());
-    if (typed == nullptr) return Future<T>();  // the loop was closed: never completed
+    if (typed == nullptr) {  // the loop was closed
+      Future<T> gone;
+      gone.cancel();
+      return gone;
+    }
     typed->add_ref();
     return detail::Access::adopt(typed);
   }

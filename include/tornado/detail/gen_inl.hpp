@@ -5,48 +5,82 @@
 #pragma once
 
 #include "tornado/detail/runner.hpp"
+#include "tornado/gen.hpp"
 
 namespace tornado::detail {
 
+/// The part of awaiting a Future that only a suspension needs: made when that happens.
+class FutureWait {
+ public:
+  FutureWait() noexcept {}
+  FutureWait(const FutureWait&) = delete;
+  FutureWait& operator=(const FutureWait&) = delete;
+  ~FutureWait() {
+    if (suspended_) wait_.~Wait();
+  }
+  template <class Promise>
+  void suspend(std::coroutine_handle<Promise> handle, StateBase& target) {
+    ::new (static_cast<void*>(&wait_)) Wait;
+    suspended_ = true;
+    wait_.wait_for(handle, target);
+  }
+  void check_cancelled() const {
+    if (suspended_) wait_.check_cancelled();
+  }
+
+ private:
+  class Wait final : public Awaiter {
+   public:
+    using Awaiter::check_cancelled;
+    using Awaiter::wait_for;
+  };
+  union {
+    Wait wait_;
+  };
+  bool suspended_ = false;
+};
+
 /// Awaits a Future handed over: gives the value itself, moved when this was the only handle.
 template <class T>
-class TakingAwaiter final : public Awaiter {
+class TakingAwaiter {
  public:
   explicit TakingAwaiter(Future<T>&& future) noexcept : future_(std::move(future)) {}
 
   bool await_ready() const noexcept { return future_.done(); }
   template <class Promise>
   void await_suspend(std::coroutine_handle<Promise> handle) {
-    wait_for(handle, *Access::state(future_));
+    wait_.suspend(handle, *Access::state(future_));
   }
   T await_resume() {
-    check_cancelled();
+    wait_.check_cancelled();
     State<T>* state = Access::state(future_);
     return state->take(state->unique());
   }
 
  private:
   Future<T> future_;
+  FutureWait wait_;
 };
 
 /// Awaits a Future that the caller keeps: gives a reference to the value in it.
 template <class T>
-class LookingAwaiter final : public Awaiter {
+class LookingAwaiter {
  public:
   explicit LookingAwaiter(const Future<T>& future) noexcept : future_(future) {}
 
   bool await_ready() const noexcept { return future_.done(); }
   template <class Promise>
   void await_suspend(std::coroutine_handle<Promise> handle) {
-    wait_for(handle, *Access::state(future_));
+    wait_.suspend(handle, *Access::state(future_));
   }
   decltype(auto) await_resume() {
-    check_cancelled();
+    wait_.check_cancelled();
     return future_.result();
   }
 
  private:
   Future<T> future_;  // a copy: the caller's variable may change meanwhile
+  FutureWait wait_;
 };
 
 class MomentAwaiter final : public Awaiter {
@@ -138,17 +172,17 @@ class TypedRunner : public RunnerBase {
 
  protected:
   TypedRunner() {
-    const Claim claim = claim_block(this);
-    number_ = claim.number;
-    if (claim.block != nullptr) {
-      state_ = ::new (static_cast<void*>(claim.block + 1)) State<T>;
+    Block* block = claim_block(this);
+    number_ = ++per_thread().frames;
+    if (block != nullptr) {
+      state_ = ::new (static_cast<void*>(block + 1)) State<T>;
       state_->in_block = true;
     } else {
       state_ = State<T>::create();
     }
     state_->origin = this;
   }
-  ~TypedRunner() override {
+  ~TypedRunner() {
     if (!state_->done()) state_->abandon();
     state_->release();
   }
@@ -226,11 +260,12 @@ class TORNADO_EXPORT DeadlineAwaiter final : public Awaiter {
   Timer timer_;
 };
 
-/// Waits until all of `children` are done. Throws the first error in their order, logs the others.
+/// Waits until all of `children` are done. Throws the first error in their order, logs the others,
+/// unless they are quiet.
 class TORNADO_EXPORT AllAwaiter final : public Awaiter, public Origin {
  public:
-  explicit AllAwaiter(std::vector<Ref<StateBase>> children);
-  ~AllAwaiter() override;
+  AllAwaiter(std::vector<Ref<StateBase>> children, gen::Quiet quiet);
+  ~AllAwaiter();
 
   bool await_ready() const noexcept { return pending_ == 0; }
   template <class Promise>
@@ -244,18 +279,20 @@ class TORNADO_EXPORT AllAwaiter final : public Awaiter, public Origin {
   class Child final : public Node {
    public:
     Child() noexcept;
-    AllAwaiter* owner = nullptr;
+    AllAwaiter* owner = nullptr;  // null when it is waited for no more
     Ref<StateBase> state;
   };
 
   void start();
   Answer cancel_requested(StateBase& state) noexcept override;
+  bool collect_frames(std::vector<RunnerBase*>& frames) const override;
   static void child_done(Node* node, Event event) noexcept;
 
   std::vector<Ref<StateBase>> children_;
   std::unique_ptr<Child[]> waits_;
   std::size_t waits_count_ = 0;
   std::size_t pending_ = 0;
+  gen::Quiet quiet_;
   bool cancel_requested_ = false;
   State<void>* all_;
 };
@@ -285,12 +322,12 @@ decltype(auto) take(Future<T>& future) {
 /// `co_await gen::multi` in three shapes. The awaiters get names: a temporary with members, inside
 /// a co_await expression, is what g++ 12 handles badly.
 template <class T>
-auto multi_vector(std::vector<Future<T>> children)
+auto multi_vector(std::vector<Future<T>> children, gen::Quiet quiet)
     -> Future<std::conditional_t<std::is_void_v<T>, void, std::vector<T>>> {
   std::vector<Ref<StateBase>> states;
   states.reserve(children.size());
   for (const auto& child : children) states.push_back(share(child));
-  AllAwaiter all(std::move(states));
+  AllAwaiter all(std::move(states), quiet);
   co_await all;
   if constexpr (!std::is_void_v<T>) {
     std::vector<T> values;
@@ -301,14 +338,19 @@ auto multi_vector(std::vector<Future<T>> children)
 }
 
 template <class K, class T>
-Future<std::map<K, T>> multi_map(std::map<K, Future<T>> children) {
+auto multi_map(std::map<K, Future<T>> children, gen::Quiet quiet)
+    -> Future<std::conditional_t<std::is_void_v<T>, void, std::map<K, T>>> {
   std::vector<Ref<StateBase>> states;
   for (const auto& [key, child] : children) states.push_back(share(child));
-  AllAwaiter all(std::move(states));
+  AllAwaiter all(std::move(states), quiet);
   co_await all;
-  std::map<K, T> values;
-  for (auto& child : children) values.emplace_hint(values.end(), child.first, take(child.second));
-  co_return values;
+  if constexpr (!std::is_void_v<T>) {
+    std::map<K, T> values;
+    for (auto& child : children) {
+      values.emplace_hint(values.end(), child.first, take(child.second));
+    }
+    co_return values;
+  }
 }
 
 template <class... T>
@@ -317,7 +359,7 @@ auto multi_tuple(Future<T>... children)
   std::vector<Ref<StateBase>> states;
   states.reserve(sizeof...(T));
   (states.push_back(share(children)), ...);
-  AllAwaiter all(std::move(states));
+  AllAwaiter all(std::move(states), nullptr);
   co_await all;
   co_return std::tuple<std::conditional_t<std::is_void_v<T>, std::monostate, T>...>(
       take(children)...);
@@ -328,14 +370,15 @@ auto multi_tuple(Future<T>... children)
 namespace tornado::gen {
 
 template <class T>
-auto multi(std::vector<Future<T>> children)
+auto multi(std::vector<Future<T>> children, Quiet quiet_exceptions)
     -> Future<std::conditional_t<std::is_void_v<T>, void, std::vector<T>>> {
-  return tornado::detail::multi_vector(std::move(children));
+  return tornado::detail::multi_vector(std::move(children), quiet_exceptions);
 }
 
 template <class K, class T>
-Future<std::map<K, T>> multi(std::map<K, Future<T>> children) {
-  return tornado::detail::multi_map(std::move(children));
+auto multi(std::map<K, Future<T>> children, Quiet quiet_exceptions)
+    -> Future<std::conditional_t<std::is_void_v<T>, void, std::map<K, T>>> {
+  return tornado::detail::multi_map(std::move(children), quiet_exceptions);
 }
 
 template <class... T>

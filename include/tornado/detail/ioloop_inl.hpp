@@ -5,6 +5,7 @@
 #pragma once
 
 #include "tornado/detail/callback.hpp"
+#include "tornado/ioloop.hpp"
 
 namespace tornado {
 
@@ -12,10 +13,8 @@ template <class T, class F>
 void IOLoop::add_future(const Future<T>& future, F&& callback) {
   static_assert(std::is_invocable_v<std::decay_t<F>&, Future<T>>,
                 "add_future calls its callback as callback(Future<T>)");
-  future.add_done_callback(
-      [keep = future, call = std::forward<F>(callback)](const Future<T>&) mutable {
-        return call(std::move(keep));
-      });
+  future.add_done_callback([keep = future, call = std::forward<F>(callback)](
+                               const Future<T>&) mutable { return call(std::move(keep)); });
 }
 
 namespace detail {
@@ -46,8 +45,8 @@ auto call_as_future(F& f, Args&&... args) {
   }
 }
 
-/// A call that some thread waits for: run_sync's, submit's. Shared by the waiting thread and by what
-/// the call began, since with a timeout either may be the last to need the callable.
+/// A call that some thread waits for: run_sync's, submit's. Shared by the waiting thread and by
+/// what the call began, since with a timeout either may be the last to need the callable.
 template <class F>
 class SharedCall : public SyncCall, public std::enable_shared_from_this<SharedCall<F>> {
  public:
@@ -64,11 +63,12 @@ class SharedCall : public SyncCall, public std::enable_shared_from_this<SharedCa
         [self = this->shared_from_this(), done = std::move(done)]() mutable { done(); });
   }
   void begin_and_stop(IOLoop& loop) override {
-    begin([&loop] { loop.stop(); });
+    if (!this->wanted) return;
+    begin([this, &loop] {
+      if (this->wanted) loop.stop();
+    });
   }
-  StateBase* state() const noexcept override {
-    return result_ ? Access::state(*result_) : nullptr;
-  }
+  StateBase* state() const noexcept override { return result_ ? Access::state(*result_) : nullptr; }
   Value take() {
     State<Value>* state = Access::state(*result_);
     return state->take(state->unique());

@@ -19,6 +19,7 @@ class Awaiter;
 class TORNADO_EXPORT RunnerBase : public Hook, public Origin {
  public:
   Answer cancel_requested(StateBase& state) noexcept override;
+  bool collect_frames(std::vector<RunnerBase*>& frames) const override;
 
   /// Destroys the frame, which must be suspended; the Future is abandoned.
   void destroy_frame() noexcept;
@@ -35,10 +36,13 @@ class TORNADO_EXPORT RunnerBase : public Hook, public Origin {
 
  protected:
   RunnerBase() noexcept {}
-  ~RunnerBase() override {}
+  ~RunnerBase() = default;
 
   /// After the locals are gone: tells the Future what return_value or unhandled_exception left.
-  void finish(StateBase& state) noexcept { state.complete(outcome_); }
+  void finish(StateBase& state) noexcept {
+    state.cancel_unmet = cancel_requested_;
+    state.complete(outcome_);
+  }
   void store_exception(StateBase& state) noexcept;
 
   Status outcome_ = Status::value;
@@ -98,7 +102,11 @@ class TORNADO_EXPORT Awaiter : public Node {
   }
 
   template <class Promise>
-  static RunnerBase& checked(std::coroutine_handle<Promise> handle) {
+#if defined(__GNUC__) && !defined(__clang__)
+  [[gnu::no_sanitize("vptr")]]  // looks at what may be no promise
+#endif
+  static RunnerBase&
+  checked(std::coroutine_handle<Promise> handle) {
     RunnerBase& runner = handle.promise();
     if (runner.frame_check != RunnerBase::good_frame) broken_frame();
     return runner;
@@ -116,6 +124,7 @@ class TORNADO_EXPORT Awaiter : public Node {
 
   bool cancelled_ = false;
   bool timed_out_ = false;
+  bool asked_target_ = false;  // to cancel: if it could not, the request is the waiter's again
   RunnerBase* runner_ = nullptr;
   void* frame_ = nullptr;
   StateBase* target_ = nullptr;

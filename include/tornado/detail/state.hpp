@@ -7,6 +7,7 @@
 #pragma once
 
 #include "tornado/detail/export.hpp"
+#include "tornado/detail/memory.hpp"
 
 #include <cstddef>
 #include <cstdint>
@@ -15,6 +16,7 @@
 #include <new>
 #include <type_traits>
 #include <utility>
+#include <vector>
 
 namespace tornado {
 template <class T>
@@ -128,22 +130,21 @@ class Node : public Hook {
   Kind kind_;
 };
 
-/// Memory for frames, states and callbacks, kept per thread and used again.
-TORNADO_EXPORT void* allocate(std::size_t bytes);
-TORNADO_EXPORT void deallocate(void* memory, std::size_t bytes) noexcept;
-
 /// What stands behind a pending Future and can be asked to give up: a coroutine, a timer, a read.
 class TORNADO_EXPORT Origin {
  public:
   enum class Answer : std::uint8_t { ended, later };
   /// `ended`: nothing will be set any more, the caller marks the state cancelled.
   virtual Answer cancel_requested(StateBase& state) noexcept = 0;
+  /// Appends the coroutines that are suspended behind it and that nobody else waits for. False when
+  /// one of them runs now: those which wait for that must stay.
+  virtual bool collect_frames(std::vector<RunnerBase*>& frames) const;
 
  protected:
   Origin() = default;
   Origin(const Origin&) = delete;
   Origin& operator=(const Origin&) = delete;
-  virtual ~Origin();
+  ~Origin() = default;
 };
 
 enum class Status : std::uint8_t { pending, value, error, cancelled };
@@ -156,7 +157,7 @@ class TORNADO_EXPORT StateBase {
 
   void add_ref() noexcept { ++refs_; }
   void release() noexcept {
-    if (--refs_ == 0) dispose();
+    if (drop_ref()) dispose();
   }
   bool unique() const noexcept { return refs_ == 1; }
 
@@ -194,15 +195,17 @@ class TORNADO_EXPORT StateBase {
   Origin* origin = nullptr;
   std::exception_ptr error;
   List<Node> waiters;
-  bool observed = false;  // somebody looked at the error, or nobody needs to
-  bool in_block = false;  // lies in front of its coroutine's frame
+  bool observed = false;      // somebody looked at the error, or nobody needs to
+  bool in_block = false;      // lies in front of its coroutine's frame
+  bool cancel_unmet = false;  // its coroutine ended before it could be cancelled
 
  protected:
   StateBase() noexcept {}
-  virtual ~StateBase() {
+  ~StateBase() {
     if (!waiters.empty()) drop_waiters();
     if (error && !observed) log_unobserved();
   }
+  bool drop_ref() noexcept { return --refs_ == 0; }
   /// Destroys the state and gives its memory back.
   virtual void dispose() noexcept = 0;
 
@@ -220,27 +223,6 @@ TORNADO_EXPORT void set_exception(StateBase& state, std::exception_ptr error);
 /// The end of future_set_exception_unless_cancelled.
 TORNADO_EXPORT void log_error_after_cancel(const std::exception_ptr& error);
 
-/// The memory of one coroutine: this header, its Future's state, its frame. Each of the two parts
-/// holds the block for as long as it lives.
-struct Block {
-  std::uint32_t holds;
-  std::uint32_t bytes;
-  Block* outer;  // the hand-over that was pending when this one began
-};
-
-/// Allocates a block and hands it over to the promise that is constructed next in it.
-TORNADO_EXPORT Block* new_block(std::size_t bytes);
-/// What a new promise is given.
-struct Claim {
-  Block* block;          // where its Future's state is to live; null: make one elsewhere
-  std::uint64_t number;  // of the frame, in the order of calls
-};
-/// Gives the block handed over, if `promise` lies in it and the result is to live there too.
-TORNADO_EXPORT Claim claim_block(const void* promise) noexcept;
-/// The frame is gone (or never came to be: then the hand-over is withdrawn).
-TORNADO_EXPORT void drop_frame(Block* block) noexcept;
-TORNADO_EXPORT void drop_hold(Block* block) noexcept;
-
 /// The memory of a destroyed state: its hold on `block`, or an allocation of its own.
 inline void free_state(void* state, Block* block, std::size_t bytes) noexcept {
   if (block != nullptr) {
@@ -254,6 +236,9 @@ template <class T>
 class State final : public StateBase {
  public:
   State() noexcept {}
+  void release() noexcept {  // as StateBase's, but for the compiler to see through
+    if (drop_ref()) State::dispose();
+  }
 
   static State* create() { return ::new (allocate(sizeof(State))) State; }
 
@@ -286,7 +271,7 @@ class State final : public StateBase {
   static_assert(alignof(T) <= __STDCPP_DEFAULT_NEW_ALIGNMENT__,
                 "a Future's type may not be aligned more strictly than operator new aligns");
 
-  ~State() override { reset(); }
+  ~State() { reset(); }
   void dispose() noexcept override {
     Block* block = in_block ? reinterpret_cast<Block*>(this) - 1 : nullptr;
     this->~State();
@@ -310,7 +295,7 @@ class TORNADO_EXPORT State<void> final : public StateBase {
   void take(bool) { require_value(); }
 
  private:
-  ~State() override;
+  ~State();
   void dispose() noexcept override;
 };
 

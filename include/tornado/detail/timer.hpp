@@ -16,8 +16,7 @@ class TORNADO_EXPORT TimerNode : public Node {
  public:
   using TimePoint = std::chrono::steady_clock::time_point;
 
-  TimerNode(Function function, TimePoint when) noexcept
-      : Node(function, Kind::job), when_(when) {}
+  TimerNode(Function function, TimePoint when) noexcept : Node(function, Kind::job), when_(when) {}
   ~TimerNode() { stop(); }
 
   TimePoint when() const noexcept { return when_; }
@@ -71,8 +70,7 @@ class CallbackTimer final : public SharedTimer {
 
  private:
   template <class G>
-  CallbackTimer(TimePoint when, G&& f)
-      : SharedTimer(&on_event, when), f_(std::forward<G>(f)) {}
+  CallbackTimer(TimePoint when, G&& f) : SharedTimer(&on_event, when), f_(std::forward<G>(f)) {}
   ~CallbackTimer() {
     if (engaged_) f_.~F();
   }
