@@ -4,6 +4,7 @@
 #include "loop_core.hpp"
 #include "tornado/log.hpp"
 
+#include <stdexcept>
 #include <utility>
 
 namespace tornado {
@@ -32,40 +33,60 @@ void DeadlineAwaiter::on_time(Node* node, Event event) noexcept {
 
 void throw_timeout() { throw TimeoutError("Timeout"); }
 
-AllAwaiter::Child::Child() noexcept : Node(&child_done, Kind::awaiter) {}
+class ManyAwaiter::Child final : public Node {
+ public:
+  Child() noexcept : Node(&child_done, Kind::awaiter) {}
+  ManyAwaiter* owner = nullptr;  // null when it is waited for no more
+  std::size_t place = 0;
+  Ref<StateBase> state;
+};
 
-AllAwaiter::AllAwaiter(std::vector<Ref<StateBase>> children, gen::Quiet quiet)
-    : children_(std::move(children)), quiet_(quiet), all_(State<void>::create()) {
+ManyAwaiter::ManyAwaiter(std::vector<Ref<StateBase>> children, Until until)
+    : children_(std::move(children)), any_(until == Until::any), all_(State<void>::create()) {
   for (const auto& child : children_) pending_ += !child->done();
+  finished_ = any_ ? pending_ < children_.size() : pending_ == 0;
+  while (finished_ && first_ < children_.size() && !children_[first_]->done()) ++first_;
 }
 
-AllAwaiter::~AllAwaiter() {
+ManyAwaiter::~ManyAwaiter() {
   all_->origin = nullptr;
   all_->release();
 }
 
-void AllAwaiter::start() {
+void ManyAwaiter::stop_waiting() noexcept {
+  waits_.reset();
+  waits_count_ = 0;
+  children_.clear();
+}
+
+void ManyAwaiter::start() {
   waits_count_ = pending_;
   waits_ = std::make_unique<Child[]>(waits_count_);
   all_->origin = this;
   std::size_t next = 0;
-  for (const auto& state : children_) {
-    if (state->done()) continue;
+  for (std::size_t place = 0; place < children_.size(); ++place) {
+    if (children_[place]->done()) continue;
     Child& child = waits_[next++];
     child.owner = this;
-    child.state = state;
-    state->add_waiter(child);
+    child.place = place;
+    child.state = children_[place];
+    child.state->add_waiter(child);
   }
 }
 
-void AllAwaiter::child_done(Node* node, Event event) noexcept {
+void ManyAwaiter::child_done(Node* node, Event event) noexcept {
   if (event == Event::drop) return;
-  AllAwaiter& self = *std::exchange(static_cast<Child*>(node)->owner, nullptr);
-  if (--self.pending_ == 0) self.all_->complete(Status::value);
+  auto* child = static_cast<Child*>(node);
+  ManyAwaiter& self = *std::exchange(child->owner, nullptr);
+  --self.pending_;
+  if (self.all_->done()) return;
+  if (self.pending_ == 0 || (self.any_ && !self.cancel_requested_)) {
+    self.first_ = child->place;
+    self.all_->complete(Status::value);
+  }
 }
 
-// Asks each child for which nobody else waits, and goes on waiting until those have ended.
-Origin::Answer AllAwaiter::cancel_requested(StateBase&) noexcept {
+Origin::Answer ManyAwaiter::cancel_requested(StateBase&) noexcept {
   cancel_requested_ = true;
   // None waits any more, so that one which stands here twice does not count as another's.
   for (std::size_t i = 0; i < waits_count_; ++i) {
@@ -86,7 +107,7 @@ Origin::Answer AllAwaiter::cancel_requested(StateBase&) noexcept {
   return pending_ == 0 ? Answer::ended : Answer::later;
 }
 
-bool AllAwaiter::collect_frames(std::vector<RunnerBase*>& frames) const {
+bool ManyAwaiter::collect_frames(std::vector<RunnerBase*>& frames) const {
   bool none_runs = true;
   for (std::size_t i = 0; i < waits_count_; ++i) {
     const Child& child = waits_[i];
@@ -94,6 +115,10 @@ bool AllAwaiter::collect_frames(std::vector<RunnerBase*>& frames) const {
   }
   return none_runs;
 }
+
+AllAwaiter::AllAwaiter(std::vector<Ref<StateBase>> children, gen::Quiet quiet)
+    : ManyAwaiter(std::move(children), Until::all), quiet_(quiet) {}
+AllAwaiter::~AllAwaiter() = default;
 
 void AllAwaiter::await_resume() {
   check_cancelled();
@@ -110,6 +135,32 @@ void AllAwaiter::await_resume() {
   }
   if (cancel_requested_) throw CancelledError();
   if (first != nullptr) first->throw_failure();
+  stop_waiting();  // so that who takes the values may be the last to hold them
+}
+
+AnyAwaiter::AnyAwaiter(std::vector<Ref<StateBase>> children)
+    : ManyAwaiter(std::move(children), Until::any) {}
+AnyAwaiter::~AnyAwaiter() = default;
+
+std::size_t AnyAwaiter::await_resume() const {
+  check_cancelled();
+  if (cancel_requested_) throw CancelledError();
+  return first_;
+}
+
+namespace {
+
+Future<std::size_t> wait_for_first(std::vector<Ref<StateBase>> children) {
+  AnyAwaiter any(std::move(children));
+  co_return co_await any;
+}
+
+}  // namespace
+
+Future<std::size_t> first_done(std::vector<Ref<StateBase>> children) {
+  if (children.empty())
+    throw std::invalid_argument("gen::when_any: there is no Future to wait for");
+  return wait_for_first(std::move(children));
 }
 
 }  // namespace detail

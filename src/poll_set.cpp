@@ -38,7 +38,7 @@ void PollSet::add(int fd, IOLoop::Handler handler, int events) {
   if (entries_.contains(fd)) {
     throw std::invalid_argument(fmt::format("add_handler: fd {} has a handler already", fd));
   }
-  Entry entry{std::make_shared<IOLoop::Handler>(std::move(handler)), events, ++added_};
+  Entry entry{std::make_shared<Callback>(std::move(handler)), events, ++added_};
   control(EPOLL_CTL_ADD, fd, entry);
   entries_.emplace(fd, std::move(entry));
 }
@@ -108,8 +108,9 @@ void PollSet::dispatch() noexcept {
     const auto handler = found->second.handler;  // it may remove itself
     const int what =
         static_cast<int>(events[i].events) & (IOLoop::READ | IOLoop::WRITE | IOLoop::ERROR_EVENT);
+    const ContextScope scope(handler->context);
     try {
-      (*handler)(fd, what);
+      handler->call(fd, what);
     } catch (...) {
       report_callback_exception();
     }

@@ -29,8 +29,14 @@ class PollSet {
   void close_descriptors() noexcept;
 
  private:
+  /// With the values of context variables where it was added, and what it sets itself.
+  struct Callback {
+    explicit Callback(IOLoop::Handler handler) : call(std::move(handler)) {}
+    IOLoop::Handler call;
+    ContextRef context;
+  };
   struct Entry {
-    std::shared_ptr<IOLoop::Handler> handler;
+    std::shared_ptr<Callback> handler;
     int events;
     std::uint32_t number;  // tells it from an earlier one of the same descriptor
   };

@@ -36,9 +36,15 @@ Origin::Answer RunnerBase::cancel_requested(StateBase&) noexcept {
 }
 
 void RunnerBase::destroy_frame() noexcept {
-  Awaiter* awaiter = std::exchange(waiting_, nullptr);
-  if (awaiter == nullptr) fatal("a running coroutine's frame was to be destroyed");
-  std::coroutine_handle<>::from_address(awaiter->frame_).destroy();
+  waiting_ = nullptr;
+  void* frame = std::exchange(frame_, nullptr);
+  if (frame == nullptr) fatal("a running coroutine's frame was to be destroyed");
+  std::coroutine_handle<>::from_address(frame).destroy();
+}
+
+void RunnerBase::destroy_with_awaited() noexcept {
+  std::vector<RunnerBase*> frames;
+  if (collect_frames(frames)) destroy_frames(frames);
 }
 
 bool collect_frames_behind(const StateBase& state, std::vector<RunnerBase*>& frames) {
@@ -72,25 +78,25 @@ StateBase* RunnerBase::awaited() const noexcept {
   return waiting_ != nullptr ? waiting_->target_ : nullptr;
 }
 
-void broken_frame() noexcept {
+void RunnerBase::broken_frame() noexcept {
   fatal(
       "this coroutine's frame is laid out wrongly: g++ 12.0 to 12.2 does so (GCC PR106188) when a "
       "function without local variables uses co_await in the condition of an if, while, do or "
       "switch. Give the awaited value a name first: `const bool ok = co_await f(); if (ok) ...`");
 }
 
-void Awaiter::prepare(RunnerBase& runner, void* frame) {
+void Awaiter::prepare(RunnerBase& runner) {
   runner_ = &runner;
-  frame_ = frame;
   if (runner.loop_ == nullptr) {
     runner.loop_ = &LoopCore::current();
     runner.loop_->add_frame(runner);
   }
   loop = runner.loop_;
-  runner.waiting_ = this;
 }
 
-void Awaiter::check_request() noexcept {
+void Awaiter::suspended(void* frame) noexcept {
+  runner_->waiting_ = this;
+  runner_->stopped(frame);
   if (std::exchange(runner_->cancel_requested_, false) && !cancel()) {
     runner_->cancel_requested_ = true;
   }
@@ -124,12 +130,16 @@ void Awaiter::resume(Node* node, Event event) noexcept {
   if (event == Event::drop) {
     // By a loop that closes: the coroutine began when the others were destroyed already. Or by the
     // awaited Future, which goes with a frame that is being destroyed.
-    if (runner.waiting_ != nullptr) runner.destroy_frame();
+    if (runner.suspended()) runner.destroy_frame();
     return;
   }
   if (self->asked_target_ && self->target_->cancel_unmet) runner.cancel_requested_ = true;
-  runner.waiting_ = nullptr;
-  std::coroutine_handle<>::from_address(self->frame_).resume();
+  runner.go_on();
+}
+
+void Awaiter::check_cancelled_quietly() const {
+  check_cancelled();
+  if (asked_target_ && target_->status() == Status::cancelled) throw_cancelled();
 }
 
 void Awaiter::throw_cancelled() { throw CancelledError(); }

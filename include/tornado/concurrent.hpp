@@ -9,8 +9,11 @@
 #include "tornado/detail/state.hpp"
 #include "tornado/util.hpp"
 
+#include <concepts>
+#include <cstddef>
 #include <exception>
 #include <functional>
+#include <memory>
 #include <optional>
 #include <stdexcept>
 #include <type_traits>
@@ -218,6 +221,12 @@ void future_set_exception_unless_cancelled(const Future<T>& future, std::excepti
   }
 }
 
+/// The same. Python: `future_set_exc_info`, Tornado 5's name.
+template <class T>
+void future_set_exc_info(const Future<T>& future, std::exception_ptr error) {
+  future_set_exception_unless_cancelled(future, std::move(error));
+}
+
 /// Gives `target` the result of `source` when that is done: its value, error or cancellation.
 /// Does nothing if `target` is done by then. Python: `chain_future`.
 template <class T>
@@ -264,6 +273,88 @@ class RemotePromise {
 
   Cell* cell_;
 };
+
+/// Runs functions elsewhere: on threads of its own, usually. Python: `concurrent.futures.Executor`.
+///
+/// `submit` is called on a loop's thread; it may be called by several.
+class TORNADO_EXPORT Executor {
+ public:
+  Executor(const Executor&) = delete;
+  Executor& operator=(const Executor&) = delete;
+  virtual ~Executor();
+
+  /// Calls `f(args...)` there, with copies of the arguments.
+  ///
+  /// \returns  its result, for this thread's loop. When it is cancelled the function still runs,
+  /// and
+  ///           what it returns is dropped; an error is logged.
+  /// \throws std::runtime_error  when the executor has been shut down.
+  /// \par Fails with
+  ///   what the function throws; `std::future_error` (broken promise) when the executor never calls
+  ///   it.
+  template <class F, class... Args>
+  auto submit(F&& f, Args&&... args);
+
+ protected:
+  /// One call, to be made once. Destroying it without that fails its Future.
+  class TORNADO_EXPORT Work {
+   public:
+    Work(const Work&) = delete;
+    Work& operator=(const Work&) = delete;
+    virtual ~Work();
+    virtual void run() noexcept = 0;
+
+   protected:
+    Work();
+  };
+  Executor();
+
+ private:
+  template <class Bound>
+  class BoundWork;
+  /// Has `work` run, on any thread.
+  virtual void execute(std::unique_ptr<Work> work) = 0;
+};
+
+/// Runs what it is given at once, inside `submit`: its Futures are done. Python: `dummy_executor`,
+/// for which there is the function of that name.
+class TORNADO_EXPORT DummyExecutor final : public Executor {
+ public:
+  DummyExecutor();
+  ~DummyExecutor() override;
+  /// As Executor::submit, but done already.
+  template <class F, class... Args>
+  auto submit(F&& f, Args&&... args);
+
+ private:
+  void execute(std::unique_ptr<Work> work) override;
+};
+TORNADO_EXPORT DummyExecutor& dummy_executor();
+
+/// Threads that run functions in the order in which they come.
+/// Python: `concurrent.futures.ThreadPoolExecutor`.
+class TORNADO_EXPORT ThreadPoolExecutor final : public Executor {
+ public:
+  /// \param max_workers  threads; they are started at once.
+  /// \throws std::invalid_argument  when that is zero.
+  explicit ThreadPoolExecutor(std::size_t max_workers);
+  /// As `shutdown()`.
+  ~ThreadPoolExecutor() override;
+
+  /// Takes no more functions, and waits until those it has have run. Not on one of its threads.
+  void shutdown();
+
+ private:
+  class Pool;
+  void execute(std::unique_ptr<Work> work) override;
+  std::unique_ptr<Pool> pool_;
+};
+
+/// `executor.submit(f, args...)`. Python: `run_on_executor`, there a decorator.
+template <std::derived_from<Executor> E, class F, class... Args>
+auto run_on_executor(E& executor, F&& f, Args&&... args) {
+  return executor.submit(std::forward<F>(f), std::forward<Args>(args)...);
+}
 
 }  // namespace tornado
 

@@ -3,12 +3,15 @@
 // tornado/tornado.hpp: all of the library, but for the bridge to Asio, <tornado/asio.hpp>.
 #pragma once
 
+#include "tornado/asyncgen.hpp"
 #include "tornado/concurrent.hpp"
+#include "tornado/contextvars.hpp"
 #include "tornado/gen.hpp"
 #include "tornado/ioloop.hpp"
 #include "tornado/iostream.hpp"
 #include "tornado/log.hpp"
 #include "tornado/netutil.hpp"
+#include "tornado/taskgroup.hpp"
 #include "tornado/tcpclient.hpp"
 #include "tornado/tcpserver.hpp"
 #include "tornado/util.hpp"

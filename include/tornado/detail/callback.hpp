@@ -3,6 +3,7 @@
 // tornado/detail/callback.hpp: callables that the loop keeps, calls, and looks after.
 #pragma once
 
+#include "tornado/detail/context.hpp"
 #include "tornado/detail/state.hpp"
 
 #include <functional>
@@ -18,9 +19,10 @@ TORNADO_EXPORT void report_callback_exception() noexcept;
 /// the callable, lives until then. Returns false when the Future is done and nothing was kept.
 TORNADO_EXPORT bool watch(StateBase& state, Node* keeper);
 
-/// Calls `f`. True when `keeper` must stay, since a coroutine of f's still runs.
+/// Calls `f` in `context`. True when `keeper` must stay, since a coroutine of f's still runs.
 template <class F, class... Args>
-bool call_and_keep(Node* keeper, F& f, Args&&... args) noexcept {
+bool call_and_keep(Node* keeper, ContextRef& context, F& f, Args&&... args) noexcept {
+  const ContextScope scope(context);
   try {
     using Result = std::invoke_result_t<F&, Args...>;
     if constexpr (is_future<std::decay_t<Result>>) {
@@ -94,11 +96,12 @@ class Job final : public Node {
 
   static void on_event(Node* node, Event event) noexcept {
     auto* self = static_cast<Job*>(node);
-    if (event == Event::run && call_and_keep(self, self->f_)) return;
+    if (event == Event::run && call_and_keep(self, self->context_, self->f_)) return;
     self->~Job();
     deallocate(self, sizeof(Job));
   }
 
+  ContextRef context_;
   F f_;
 };
 
@@ -161,12 +164,13 @@ class DoneCallback final : public StateCallback {
     if constexpr (std::is_invocable_v<F&, Future<T>>) {
       auto* state = static_cast<State<T>*>(target);
       state->add_ref();
-      return call_and_keep(this, f_, Access::adopt(state));
+      return call_and_keep(this, context_, f_, Access::adopt(state));
     } else {
-      return call_and_keep(this, f_);
+      return call_and_keep(this, context_, f_);
     }
   }
 
+  ContextRef context_;
   F f_;
 };
 

@@ -59,6 +59,32 @@ void chain_future(const Future<T>& source, const Future<T>& target) {
 
 namespace detail {
 
+/// Calls `f` and makes a Future of what it returns or throws.
+template <class F, class... Args>
+auto call_as_future(F& f, Args&&... args) {
+  using Result = std::decay_t<std::invoke_result_t<F&, Args...>>;
+  if constexpr (is_future<Result>) {
+    try {
+      return Result(std::invoke(f, std::forward<Args>(args)...));
+    } catch (...) {
+      return make_exception_future<typename Result::value_type>(std::current_exception());
+    }
+  } else {
+    Future<Result> future;
+    try {
+      if constexpr (std::is_void_v<Result>) {
+        std::invoke(f, std::forward<Args>(args)...);
+        future.set_result();
+      } else {
+        future.set_result(std::invoke(f, std::forward<Args>(args)...));
+      }
+    } catch (...) {
+      future.set_exception(std::current_exception());
+    }
+    return future;
+  }
+}
+
 /// What a RemotePromise and its loop share. It is a queue entry itself, so that completing a Future
 /// from another thread allocates nothing.
 class TORNADO_EXPORT RemoteCell : public Node {
@@ -182,6 +208,48 @@ template <class T>
 void RemotePromise<T>::set_exception(std::exception_ptr error) {
   cell()->fail(std::move(error));
   cell_ = nullptr;
+}
+
+template <class Bound>
+class Executor::BoundWork final : public Executor::Work {
+ public:
+  using Result = std::decay_t<std::invoke_result_t<Bound&>>;
+  static_assert(!detail::is_future<Result>,
+                "an executor runs plain functions: a coroutine belongs to its loop's thread");
+
+  explicit BoundWork(Bound bound) : bound_(std::move(bound)) {}
+  Future<Result> get_future() const { return promise_.get_future(); }
+  void run() noexcept override {
+    try {
+      if constexpr (std::is_void_v<Result>) {
+        bound_();
+        promise_.set_result();
+      } else {
+        promise_.set_result(bound_());
+      }
+    } catch (...) {
+      promise_.set_exception(std::current_exception());
+    }
+  }
+
+ private:
+  Bound bound_;
+  RemotePromise<Result> promise_;
+};
+
+template <class F, class... Args>
+auto Executor::submit(F&& f, Args&&... args) {
+  auto bound = detail::bind_callback(std::forward<F>(f), std::forward<Args>(args)...);
+  auto work = std::make_unique<BoundWork<decltype(bound)>>(std::move(bound));
+  auto future = work->get_future();
+  execute(std::move(work));
+  return future;
+}
+
+template <class F, class... Args>
+auto DummyExecutor::submit(F&& f, Args&&... args) {
+  auto bound = detail::bind_callback(std::forward<F>(f), std::forward<Args>(args)...);
+  return detail::call_as_future(bound);
 }
 
 }  // namespace tornado

@@ -19,32 +19,6 @@ void IOLoop::add_future(const Future<T>& future, F&& callback) {
 
 namespace detail {
 
-/// Calls `f` and makes a Future of what it returns or throws.
-template <class F, class... Args>
-auto call_as_future(F& f, Args&&... args) {
-  using Result = std::decay_t<std::invoke_result_t<F&, Args...>>;
-  if constexpr (is_future<Result>) {
-    try {
-      return Result(std::invoke(f, std::forward<Args>(args)...));
-    } catch (...) {
-      return make_exception_future<typename Result::value_type>(std::current_exception());
-    }
-  } else {
-    Future<Result> future;
-    try {
-      if constexpr (std::is_void_v<Result>) {
-        std::invoke(f, std::forward<Args>(args)...);
-        future.set_result();
-      } else {
-        future.set_result(std::invoke(f, std::forward<Args>(args)...));
-      }
-    } catch (...) {
-      future.set_exception(std::current_exception());
-    }
-    return future;
-  }
-}
-
 /// A call that some thread waits for: run_sync's, submit's. Shared by the waiting thread and by
 /// what the call began, since with a timeout either may be the last to need the callable.
 template <class F>

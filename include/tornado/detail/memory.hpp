@@ -13,6 +13,7 @@
 namespace tornado::detail {
 
 struct Block;
+class Context;
 
 struct FreeMemory {
   FreeMemory* next;
@@ -34,6 +35,7 @@ struct PerThread {
   FreeList free[largest / granule] = {};
   Block* handed_over = nullptr;  // see new_block
   std::uint64_t frames = 0;      // made so far
+  Context* context = nullptr;    // what ContextVars have been set to; holds it
   bool sweeps = false;           // the lists are freed when the thread ends
 };
 

@@ -4,6 +4,7 @@
 // not depend on types.
 #pragma once
 
+#include "tornado/detail/context.hpp"
 #include "tornado/detail/timer.hpp"
 
 #include <coroutine>
@@ -23,7 +24,10 @@ class TORNADO_EXPORT RunnerBase : public Hook, public Origin {
 
   /// Destroys the frame, which must be suspended; the Future is abandoned.
   void destroy_frame() noexcept;
-  bool suspended() const noexcept { return waiting_ != nullptr; }
+  /// Destroys the frame, with those of the coroutines that it alone waits for. Does nothing when
+  /// one of them runs now.
+  void destroy_with_awaited() noexcept;
+  bool suspended() const noexcept { return frame_ != nullptr; }
   /// The Future that it waits for; null when it runs, or waits for something else.
   StateBase* awaited() const noexcept;
   /// Frames are numbered in the order of the calls that made them.
@@ -34,29 +38,54 @@ class TORNADO_EXPORT RunnerBase : public Hook, public Origin {
   static constexpr std::uint64_t good_frame = 0x746f726e61646f21;
   std::uint64_t frame_check = good_frame;
 
+  /// The promise of a coroutine that suspends; ends the program if it is none.
+  template <class Promise>
+#if defined(__GNUC__) && !defined(__clang__)
+  [[gnu::no_sanitize("vptr")]]  // looks at what may be no promise
+#endif
+  static Promise&
+  checked(std::coroutine_handle<Promise> handle) {
+    Promise& runner = handle.promise();
+    if (runner.frame_check != good_frame) broken_frame();
+    return runner;
+  }
+
  protected:
   RunnerBase() noexcept {}
   ~RunnerBase() = default;
 
   /// After the locals are gone: tells the Future what return_value or unhandled_exception left.
   void finish(StateBase& state) noexcept {
+    context_.swap();
     state.cancel_unmet = cancel_requested_;
     state.complete(outcome_);
+  }
+  /// Notes that the coroutine has stopped, `frame` being its handle's address.
+  void stopped(void* frame) noexcept {
+    frame_ = frame;
+    context_.swap();
+  }
+  /// Goes on with a coroutine that has stopped. It may be gone when this returns.
+  void go_on() noexcept {
+    waiting_ = nullptr;
+    context_.swap();
+    std::coroutine_handle<>::from_address(std::exchange(frame_, nullptr)).resume();
   }
   void store_exception(StateBase& state) noexcept;
 
   Status outcome_ = Status::value;
+  bool cancel_requested_ = false;
   std::uint64_t number_ = 0;
+  void* frame_ = nullptr;  // the handle's address while it is suspended
 
  private:
   friend class Awaiter;
+  [[noreturn]] static void broken_frame() noexcept;
 
-  bool cancel_requested_ = false;
   Awaiter* waiting_ = nullptr;
   LoopCore* loop_ = nullptr;
+  ContextRef context_;  // its own while it is suspended, else that of who called or resumed it
 };
-
-[[noreturn]] TORNADO_EXPORT void broken_frame() noexcept;
 
 /// What a suspended coroutine waits on. Lives in its frame, as every awaiter does.
 class TORNADO_EXPORT Awaiter : public Node {
@@ -72,48 +101,41 @@ class TORNADO_EXPORT Awaiter : public Node {
   /// For await_suspend: resumes when `target` is done.
   template <class Promise>
   void wait_for(std::coroutine_handle<Promise> handle, StateBase& target) {
-    prepare(checked(handle), handle.address());
+    prepare(RunnerBase::checked(handle));
     target_ = &target;
     target.add_waiter(*this);
-    check_request();
+    suspended(handle.address());
   }
   /// For await_suspend: resumes when `target`, if there is one, is done, or at `deadline`.
   template <class Promise>
   void wait_until(std::coroutine_handle<Promise> handle, StateBase* target, TimerNode& timer) {
-    prepare(checked(handle), handle.address());
+    prepare(RunnerBase::checked(handle));
     target_ = target;
     timer_ = &timer;
     timer.start();
     if (target != nullptr) target->add_waiter(*this);
-    check_request();
+    suspended(handle.address());
   }
   /// For a timer given to wait_until: its time has come.
   void timed_out() noexcept;
   /// For await_suspend: resumes in the loop's next iteration.
   template <class Promise>
   void wait_for_iteration(std::coroutine_handle<Promise> handle) {
-    prepare(checked(handle), handle.address());
+    prepare(RunnerBase::checked(handle));
     queue_for_iteration();
-    check_request();
+    suspended(handle.address());
   }
   /// Throws CancelledError when cancel() ended the wait.
   void check_cancelled() const {
     if (cancelled_) throw_cancelled();
   }
+  /// The same for who does not look at the result: also when the target was asked, and is
+  /// cancelled.
+  void check_cancelled_quietly() const;
 
-  template <class Promise>
-#if defined(__GNUC__) && !defined(__clang__)
-  [[gnu::no_sanitize("vptr")]]  // looks at what may be no promise
-#endif
-  static RunnerBase&
-  checked(std::coroutine_handle<Promise> handle) {
-    RunnerBase& runner = handle.promise();
-    if (runner.frame_check != RunnerBase::good_frame) broken_frame();
-    return runner;
-  }
-  void prepare(RunnerBase& runner, void* frame);
+  void prepare(RunnerBase& runner);
   /// A request to cancel that came before is met now.
-  void check_request() noexcept;
+  void suspended(void* frame) noexcept;
 
  private:
   friend class RunnerBase;
@@ -126,7 +148,6 @@ class TORNADO_EXPORT Awaiter : public Node {
   bool timed_out_ = false;
   bool asked_target_ = false;  // to cancel: if it could not, the request is the waiter's again
   RunnerBase* runner_ = nullptr;
-  void* frame_ = nullptr;
   StateBase* target_ = nullptr;
   TimerNode* timer_ = nullptr;
 };

@@ -77,7 +77,7 @@ class CallbackTimer final : public SharedTimer {
 
   static void on_event(Node* node, Event event) noexcept {
     auto* self = static_cast<CallbackTimer*>(node);
-    if (event == Event::run && call_and_keep(self, self->f_)) return;
+    if (event == Event::run && call_and_keep(self, self->context_, self->f_)) return;
     self->engaged_ = false;
     self->f_.~F();
     self->release();
@@ -87,6 +87,7 @@ class CallbackTimer final : public SharedTimer {
     deallocate(this, sizeof(CallbackTimer));
   }
 
+  ContextRef context_;
   union {
     F f_;
   };

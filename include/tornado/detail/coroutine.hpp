@@ -1,0 +1,245 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// tornado/detail/coroutine.hpp: what the compiler makes a coroutine of: the promise types, and what
+// co_await does.
+#pragma once
+
+#include "tornado/concurrent.hpp"
+#include "tornado/detail/runner.hpp"
+#include "tornado/gen.hpp"
+
+#include <concepts>
+#include <coroutine>
+#include <type_traits>
+#include <utility>
+
+namespace tornado::detail {
+
+/// The part of awaiting a Future that only a suspension needs: made when that happens.
+class FutureWait {
+ public:
+  FutureWait() noexcept {}
+  FutureWait(const FutureWait&) = delete;
+  FutureWait& operator=(const FutureWait&) = delete;
+  ~FutureWait() {
+    if (suspended_) wait_.~Wait();
+  }
+  template <class Promise>
+  void suspend(std::coroutine_handle<Promise> handle, StateBase& target) {
+    ::new (static_cast<void*>(&wait_)) Wait;
+    suspended_ = true;
+    wait_.wait_for(handle, target);
+  }
+  void check_cancelled() const {
+    if (suspended_) wait_.check_cancelled();
+  }
+
+ private:
+  class Wait final : public Awaiter {
+   public:
+    using Awaiter::check_cancelled;
+    using Awaiter::wait_for;
+  };
+  union {
+    Wait wait_;
+  };
+  bool suspended_ = false;
+};
+
+/// Awaits a Future handed over: gives the value itself, moved when this was the only handle.
+template <class T>
+class TakingAwaiter {
+ public:
+  explicit TakingAwaiter(Future<T>&& future) noexcept : future_(std::move(future)) {}
+
+  bool await_ready() const noexcept { return future_.done(); }
+  template <class Promise>
+  void await_suspend(std::coroutine_handle<Promise> handle) {
+    wait_.suspend(handle, *Access::state(future_));
+  }
+  T await_resume() {
+    wait_.check_cancelled();
+    State<T>* state = Access::state(future_);
+    return state->take(state->unique());
+  }
+
+ private:
+  Future<T> future_;
+  FutureWait wait_;
+};
+
+/// Awaits a Future that the caller keeps: gives a reference to the value in it.
+template <class T>
+class LookingAwaiter {
+ public:
+  explicit LookingAwaiter(const Future<T>& future) noexcept : future_(future) {}
+
+  bool await_ready() const noexcept { return future_.done(); }
+  template <class Promise>
+  void await_suspend(std::coroutine_handle<Promise> handle) {
+    wait_.suspend(handle, *Access::state(future_));
+  }
+  decltype(auto) await_resume() {
+    wait_.check_cancelled();
+    return future_.result();
+  }
+
+ private:
+  Future<T> future_;  // a copy: the caller's variable may change meanwhile
+  FutureWait wait_;
+};
+
+class MomentAwaiter final : public Awaiter {
+ public:
+  MomentAwaiter() noexcept {}
+
+  bool await_ready() const noexcept { return false; }
+  template <class Promise>
+  void await_suspend(std::coroutine_handle<Promise> handle) {
+    wait_for_iteration(handle);
+  }
+  void await_resume() const { check_cancelled(); }
+};
+
+/// Awaits a variable of the library's own. g++ 12 copies an awaiter that await_transform returns by
+/// reference.
+template <class A>
+class NamedAwaiter {
+ public:
+  explicit NamedAwaiter(A& awaiter) noexcept : awaiter_(&awaiter) {}
+  bool await_ready() const noexcept { return awaiter_->await_ready(); }
+  template <class Promise>
+  void await_suspend(std::coroutine_handle<Promise> handle) {
+    awaiter_->await_suspend(handle);
+  }
+  decltype(auto) await_resume() { return awaiter_->await_resume(); }
+
+ private:
+  A* awaiter_;
+};
+
+/// Lets the compiler go on behind a co_await that was refused, without more errors.
+class AwaitsAnything {
+ public:
+  AwaitsAnything() noexcept {}
+  bool await_ready() const noexcept { return true; }
+  void await_suspend(std::coroutine_handle<>) const noexcept {}
+  AwaitsAnything await_resume() const noexcept { return {}; }
+  template <class T>
+  operator T() const;
+};
+
+/// What can be awaited in a coroutine of the library's.
+class AwaitingRunner : public RunnerBase {
+ public:
+  template <class U>
+  TakingAwaiter<U> await_transform(Future<U>&& future) noexcept {
+    return TakingAwaiter<U>(std::move(future));
+  }
+  template <class U>
+  LookingAwaiter<U> await_transform(const Future<U>& future) noexcept {
+    return LookingAwaiter<U>(future);
+  }
+  template <class U>
+  LookingAwaiter<U> await_transform(Future<U>& future) noexcept {
+    return LookingAwaiter<U>(future);
+  }
+  MomentAwaiter await_transform(gen::Moment) noexcept { return MomentAwaiter(); }
+  template <std::derived_from<Awaiter> A>
+  NamedAwaiter<A> await_transform(A& awaiter) noexcept {
+    return NamedAwaiter<A>(awaiter);
+  }
+
+  template <class U>
+  auto await_transform(U&& value) {
+    using gen::convert_yielded;
+    static_assert(gen::ConvertibleToFuture<U>,
+                  "co_await, in a coroutine that returns tornado::Future, takes a Future, "
+                  "gen::moment, a vector, map or tuple of Futures, or what an overload of "
+                  "convert_yielded makes a Future of");
+    if constexpr (gen::ConvertibleToFuture<U>) {
+      auto future = convert_yielded(std::forward<U>(value));
+      return TakingAwaiter<typename decltype(future)::value_type>(std::move(future));
+    } else {
+      return AwaitsAnything();
+    }
+  }
+
+ protected:
+  AwaitingRunner() noexcept {}
+  ~AwaitingRunner() = default;
+};
+
+/// What gen::Runner<T> is, but for the two ways to return.
+template <class T>
+class TypedRunner : public AwaitingRunner {
+ public:
+  TypedRunner(const TypedRunner&) = delete;
+  TypedRunner& operator=(const TypedRunner&) = delete;
+
+  static void* operator new(std::size_t bytes) {
+    return reinterpret_cast<char*>(new_block(block_offset<T> + bytes)) + block_offset<T>;
+  }
+  static void operator delete(void* frame) noexcept {
+    drop_frame(reinterpret_cast<Block*>(static_cast<char*>(frame) - block_offset<T>));
+  }
+
+  Future<T> get_return_object() noexcept {
+    state_->add_ref();
+    return Access::adopt(state_);
+  }
+  std::suspend_never initial_suspend() noexcept { return {}; }
+  // The locals are gone by now, the parameters go next.
+  std::suspend_never final_suspend() noexcept {
+    this->finish(*state_);
+    return {};
+  }
+  void unhandled_exception() noexcept {
+    state_->reset();
+    this->store_exception(*state_);
+  }
+
+ protected:
+  TypedRunner() {
+    Block* block = claim_block(this);
+    number_ = ++per_thread().frames;
+    if (block != nullptr) {
+      state_ = ::new (static_cast<void*>(block + 1)) State<T>;
+      state_->in_block = true;
+    } else {
+      state_ = State<T>::create();
+    }
+    state_->origin = this;
+  }
+  ~TypedRunner() {
+    if (!state_->done()) state_->abandon();
+    state_->release();
+  }
+
+  State<T>* state_;
+};
+
+}  // namespace tornado::detail
+
+namespace tornado::gen {
+
+template <class T>
+class Runner final : public tornado::detail::TypedRunner<T> {
+ public:
+  Runner() {}
+  template <class U = T>
+  void return_value(U&& value) {
+    static_assert(std::is_constructible_v<T, U&&>,
+                  "a coroutine that returns Future<T> has to co_return what a T can be made of");
+    this->state_->emplace(std::forward<U>(value));
+  }
+};
+
+template <>
+class Runner<void> final : public tornado::detail::TypedRunner<void> {
+ public:
+  Runner() {}
+  void return_void() noexcept {}
+};
+
+}  // namespace tornado::gen

@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// tornado/detail/taskgroup_inl.hpp: the template bodies of tornado/taskgroup.hpp.
+#pragma once
+
+#include "tornado/taskgroup.hpp"
+
+#include <memory>
+#include <type_traits>
+#include <utility>
+
+namespace tornado {
+namespace detail {
+
+struct TaskGroupAccess {
+  static TaskGroup make(std::shared_ptr<TaskGroupCore> core) noexcept {
+    return TaskGroup(std::move(core));
+  }
+  static const std::shared_ptr<TaskGroupCore>& core(const TaskGroup& group) noexcept {
+    return group.core_;
+  }
+};
+
+/// Keeps a callable and its arguments while the coroutine that they make runs.
+template <class T, class Bound>
+Future<T> run_bound(Bound bound) {
+  Future<T> work = bound();
+  co_return co_await std::move(work);
+}
+
+}  // namespace detail
+
+template <class F, class... Args>
+auto TaskGroup::create_task(F&& f, Args&&... args) {
+  using Result = std::decay_t<std::invoke_result_t<std::decay_t<F>&, std::decay_t<Args>&...>>;
+  static_assert(detail::is_future<Result>,
+                "TaskGroup::create_task takes a function that returns a Future, and its arguments");
+  core_->require_open();
+  auto child = detail::run_bound<typename Result::value_type>(
+      detail::bind_callback(std::forward<F>(f), std::forward<Args>(args)...));
+  core_->add(*detail::Access::state(child), detail::TaskGroupCore::Role::child);
+  return child;
+}
+
+template <class T>
+Future<T> TaskGroup::create_task(Future<T> child) {
+  try {
+    core_->require_open();
+  } catch (...) {
+    child.cancel();
+    throw;
+  }
+  core_->add(*detail::Access::state(child), detail::TaskGroupCore::Role::child);
+  return child;
+}
+
+template <class F>
+Future<void> gen::task_group(F body) {
+  static_assert(std::is_invocable_r_v<Future<void>, F&, TaskGroup&>,
+                "gen::task_group takes a coroutine: Future<void> body(TaskGroup&)");
+  TaskGroup group = detail::TaskGroupAccess::make(std::make_shared<detail::TaskGroupCore>());
+  const detail::TaskGroupCore::Scope scope(detail::TaskGroupAccess::core(group));
+  {
+    // What it throws before it has begun counts as its failure.
+    const Future<void> running = detail::call_as_future(body, group);
+    scope.core->add(*detail::Access::state(running), detail::TaskGroupCore::Role::body);
+  }
+  Future<void> joined = detail::TaskGroupCore::join(scope.core);
+  co_await std::move(joined);
+}
+
+}  // namespace tornado
