@@ -49,7 +49,7 @@ ManyAwaiter::ManyAwaiter(std::vector<Ref<StateBase>> children, Until until)
 }
 
 ManyAwaiter::~ManyAwaiter() {
-  all_->origin = nullptr;
+  all_->set_origin(nullptr);
   all_->release();
 }
 
@@ -62,7 +62,7 @@ void ManyAwaiter::stop_waiting() noexcept {
 void ManyAwaiter::start() {
   waits_count_ = pending_;
   waits_ = std::make_unique<Child[]>(waits_count_);
-  all_->origin = this;
+  all_->set_origin(this);
   std::size_t next = 0;
   for (std::size_t place = 0; place < children_.size(); ++place) {
     if (children_[place]->done()) continue;
@@ -107,7 +107,7 @@ Origin::Answer ManyAwaiter::cancel_requested(StateBase&) noexcept {
   return pending_ == 0 ? Answer::ended : Answer::later;
 }
 
-bool ManyAwaiter::collect_frames(std::vector<RunnerBase*>& frames) const {
+bool ManyAwaiter::collect_frames(std::vector<Suspension*>& frames) const {
   bool none_runs = true;
   for (std::size_t i = 0; i < waits_count_; ++i) {
     const Child& child = waits_[i];

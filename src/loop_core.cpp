@@ -385,10 +385,10 @@ void LoopCore::close(bool all_fds) {
 }
 
 void LoopCore::destroy_frames() noexcept {
-  std::vector<RunnerBase*> frames;
+  std::vector<Suspension*> frames;
   while (!frames_.empty()) {
     frames.clear();
-    frames_.for_each([&frames](RunnerBase& frame) { frames.push_back(&frame); });
+    frames_.for_each([&frames](Suspension& frame) { frames.push_back(&frame); });
     detail::destroy_frames(frames);
   }
 }

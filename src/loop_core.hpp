@@ -37,9 +37,9 @@ int count_awaiters(const StateBase& state) noexcept;
 bool only_awaiter(const StateBase& state) noexcept;
 
 /// Origin::collect_frames of what `state` stands for, if it has one awaiter.
-bool collect_frames_behind(const StateBase& state, std::vector<RunnerBase*>& frames);
+bool collect_frames_behind(const StateBase& state, std::vector<Suspension*>& frames);
 /// Destroys suspended frames, the newest call first: a callee's locals may refer to its caller's.
-void destroy_frames(std::vector<RunnerBase*>& frames) noexcept;
+void destroy_frames(std::vector<Suspension*>& frames) noexcept;
 /// Destroys the frame of the coroutine behind `state`, if there is one, with those of the
 /// coroutines that it alone waits for. Does nothing when one of them runs now.
 void destroy_coroutine(const StateBase& state) noexcept;
@@ -127,7 +127,7 @@ class LoopCore : public std::enable_shared_from_this<LoopCore> {
   void add_arming(LoopClient& client) noexcept;
   void add_client(LoopClient& client) noexcept { clients_.push_back(client); }
 
-  void add_frame(RunnerBase& frame) noexcept { frames_.push_back(frame); }
+  void add_frame(Suspension& frame) noexcept { frames_.push_back(frame); }
   void add_callback(StateCallback& callback) noexcept { callbacks_.push_back(callback.link); }
   void add_remote(RemoteCell::Link& link) noexcept { remotes_.push_back(link); }
 
@@ -195,7 +195,7 @@ class LoopCore : public std::enable_shared_from_this<LoopCore> {
   std::optional<asio::steady_timer> timer_;
   TimerNode::TimePoint armed_ = TimerNode::TimePoint::max();
 
-  List<RunnerBase> frames_;
+  List<Suspension> frames_;
   std::uint64_t frames_numbered_ = 0;
   List<StateCallback::Link> callbacks_;
   List<RemoteCell::Link> remotes_;

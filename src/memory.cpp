@@ -4,6 +4,8 @@
 #include "loop_core.hpp"
 
 #include <algorithm>
+#include <iterator>
+#include <limits>
 #include <utility>
 
 #if defined(__SANITIZE_ADDRESS__)
@@ -25,7 +27,7 @@ constexpr std::size_t kept_bytes = std::size_t{256} * 1024;  // per size
 struct Sweeper {
   ~Sweeper() {
     for (FreeList& list : per_thread().free) {
-      list.limit = 0;
+      list.room = std::numeric_limits<std::int32_t>::min() / 2;
       while (list.first != nullptr) {
         ::operator delete(std::exchange(list.first, list.first->next));
       }
@@ -38,10 +40,8 @@ void begin_to_keep() noexcept {
   static_cast<void>(sweeper);
   PerThread& thread = per_thread();
   thread.sweeps = true;
-  std::uint32_t size = 0;
-  for (FreeList& list : thread.free) {
-    size += PerThread::granule;
-    list.limit = static_cast<std::uint32_t>(kept_bytes) / size;
+  for (std::uint32_t i = 1; i < std::size(thread.free); ++i) {
+    thread.free[i].room = static_cast<std::int32_t>(kept_bytes / (i * PerThread::granule));
   }
 }
 
@@ -57,18 +57,19 @@ void* allocate_new(std::size_t bytes) {
   return ::operator new((bytes + granule - 1) / granule * granule);
 }
 
-void deallocate_more(void* memory, std::size_t bytes) noexcept {
-  if (TORNADO_RECYCLES && !per_thread().sweeps) {
+void deallocate_more(void* memory, std::uint32_t list) noexcept {
+  if (TORNADO_RECYCLES && !per_thread().sweeps && list != 0) {
     begin_to_keep();
-    deallocate(memory, bytes);
+    deallocate_to(memory, list);
   } else {
+    ++per_thread().free[list].room;
     ::operator delete(memory);
   }
 }
 
 std::uint64_t advance_frame_number(std::uint64_t least) noexcept {
   PerThread& thread = per_thread();
-  return thread.frames = std::max(thread.frames, least);
+  return thread.suspensions = std::max(thread.suspensions, least);
 }
 
 }  // namespace tornado::detail

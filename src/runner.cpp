@@ -21,60 +21,117 @@ void RunnerBase::store_exception(StateBase& state) noexcept {
   try {
     throw;
   } catch (const CancelledError&) {
-    outcome_ = Status::cancelled;
+    flags_ |= cancelled;
   } catch (...) {
     state.error = std::current_exception();
-    outcome_ = Status::error;
+    flags_ |= failed;
   }
+}
+
+void RunnerBase::keep_context(Context&) noexcept {
+  ::new (static_cast<void*>(&context_)) ContextRef;
+  flags_ |= has_context;
+}
+
+void RunnerBase::swap_context() noexcept {
+  if ((flags_ & has_context) == 0) {
+    if (per_thread().context == nullptr) return;
+    ::new (static_cast<void*>(&context_)) ContextRef(nullptr);
+    flags_ |= has_context;
+  }
+  context_.swap();
+}
+
+void RunnerBase::begin_to_suspend() noexcept {
+  ::new (static_cast<void*>(&suspension_)) Suspension(*this);
+  flags_ |= suspends;
+  if (state_ != nullptr) state_->set_origin(&suspension_);
+}
+
+void RunnerBase::finish_with_more(StateBase& state) noexcept {
+  swap_context();
+  if ((flags_ & suspends) != 0) state.cancel_unmet = suspension_.cancel_wanted;
+  if ((flags_ & failed) != 0) {
+    state.complete(Status::error);
+  } else {
+    state.complete((flags_ & cancelled) != 0 ? Status::cancelled : Status::value);
+  }
+}
+
+void RunnerBase::clean_up() noexcept {
+  if (state_ != nullptr) {
+    if (!state_->done()) state_->abandon();
+    if ((flags_ & state_is_apart) != 0) state_->release();
+  }
+  if ((flags_ & suspends) != 0) suspension_.~Suspension();
+  if ((flags_ & has_context) != 0) context_.~ContextRef();
+}
+
+bool Suspension::called_after(const Suspension& other) const noexcept {
+  const std::uint64_t own = runner_.called_at_;
+  const std::uint64_t others = other.runner_.called_at_;
+  return own != others ? own > others : number_ < other.number_;
+}
+
+void Suspension::stop(void* frame) noexcept {
+  frame_ = frame;
+  runner_.swap_context();
+}
+
+void Suspension::go_on() noexcept {
+  waiting_ = nullptr;
+  runner_.swap_context();
+  std::coroutine_handle<>::from_address(std::exchange(frame_, nullptr)).resume();
 }
 
 // A request that cannot be met now, because the coroutine runs or its wait is over, is met at its
 // next suspension.
-Origin::Answer RunnerBase::cancel_requested(StateBase&) noexcept {
-  if (waiting_ == nullptr || !waiting_->cancel()) cancel_requested_ = true;
+Origin::Answer Suspension::cancel_requested(StateBase&) noexcept {
+  if (waiting_ == nullptr || !waiting_->cancel()) cancel_wanted = true;
   return Answer::later;
 }
 
-void RunnerBase::destroy_frame() noexcept {
+void Suspension::destroy_frame() noexcept {
   waiting_ = nullptr;
   void* frame = std::exchange(frame_, nullptr);
   if (frame == nullptr) fatal("a running coroutine's frame was to be destroyed");
   std::coroutine_handle<>::from_address(frame).destroy();
 }
 
-void RunnerBase::destroy_with_awaited() noexcept {
-  std::vector<RunnerBase*> frames;
+void Suspension::destroy_with_awaited() noexcept {
+  std::vector<Suspension*> frames;
   if (collect_frames(frames)) destroy_frames(frames);
 }
 
-bool collect_frames_behind(const StateBase& state, std::vector<RunnerBase*>& frames) {
-  return state.origin == nullptr || !only_awaiter(state) || state.origin->collect_frames(frames);
+bool collect_frames_behind(const StateBase& state, std::vector<Suspension*>& frames) {
+  return state.origin() == nullptr || !only_awaiter(state) ||
+         state.origin()->collect_frames(frames);
 }
 
-bool RunnerBase::collect_frames(std::vector<RunnerBase*>& frames) const {
+bool Suspension::collect_frames(std::vector<Suspension*>& frames) const {
   if (!suspended()) return false;
-  frames.push_back(const_cast<RunnerBase*>(this));
+  frames.push_back(const_cast<Suspension*>(this));
   return awaited() == nullptr || collect_frames_behind(*awaited(), frames);
 }
 
 void destroy_coroutine(const StateBase& state) noexcept {
-  std::vector<RunnerBase*> frames;
-  if (state.origin != nullptr && state.origin->collect_frames(frames)) destroy_frames(frames);
+  std::vector<Suspension*> frames;
+  if (state.origin() != nullptr && state.origin()->collect_frames(frames)) destroy_frames(frames);
 }
 
-void destroy_frames(std::vector<RunnerBase*>& frames) noexcept {
+void destroy_frames(std::vector<Suspension*>& frames) noexcept {
   std::sort(frames.begin(), frames.end(),
-            [](const RunnerBase* a, const RunnerBase* b) { return a->number() < b->number(); });
+            [](const Suspension* a, const Suspension* b) { return b->called_after(*a); });
   // One at a time: a destructor may end others (a TCPServer's does), or start some.
-  List<RunnerBase> ordered;
-  for (RunnerBase* frame : frames) {
+  List<Suspension> ordered;
+  for (Suspension* frame : frames) {
     frame->unlink();
     ordered.push_back(*frame);
   }
   while (!ordered.empty()) ordered.back().destroy_frame();
 }
 
-StateBase* RunnerBase::awaited() const noexcept {
+StateBase* Suspension::awaited() const noexcept {
   return waiting_ != nullptr ? waiting_->target_ : nullptr;
 }
 
@@ -86,20 +143,19 @@ void RunnerBase::broken_frame() noexcept {
 }
 
 void Awaiter::prepare(RunnerBase& runner) {
-  runner_ = &runner;
-  if (runner.loop_ == nullptr) {
-    runner.loop_ = &LoopCore::current();
-    runner.loop_->add_frame(runner);
+  Suspension& waiter = runner.suspension();
+  waiter_ = &waiter;
+  if (waiter.loop_ == nullptr) {
+    waiter.loop_ = &LoopCore::current();
+    waiter.loop_->add_frame(waiter);
   }
-  loop = runner.loop_;
+  loop = waiter.loop_;
 }
 
 void Awaiter::suspended(void* frame) noexcept {
-  runner_->waiting_ = this;
-  runner_->stopped(frame);
-  if (std::exchange(runner_->cancel_requested_, false) && !cancel()) {
-    runner_->cancel_requested_ = true;
-  }
+  waiter_->waiting_ = this;
+  waiter_->stop(frame);
+  if (std::exchange(waiter_->cancel_wanted, false) && !cancel()) waiter_->cancel_wanted = true;
 }
 
 void Awaiter::queue_for_iteration() { loop->next_iteration(*this); }
@@ -126,15 +182,15 @@ bool Awaiter::cancel() noexcept {
 
 void Awaiter::resume(Node* node, Event event) noexcept {
   auto* self = static_cast<Awaiter*>(node);
-  RunnerBase& runner = *self->runner_;
+  Suspension& waiter = *self->waiter_;
   if (event == Event::drop) {
     // By a loop that closes: the coroutine began when the others were destroyed already. Or by the
     // awaited Future, which goes with a frame that is being destroyed.
-    if (runner.suspended()) runner.destroy_frame();
+    if (waiter.suspended()) waiter.destroy_frame();
     return;
   }
-  if (self->asked_target_ && self->target_->cancel_unmet) runner.cancel_requested_ = true;
-  runner.go_on();
+  if (self->asked_target_ && self->target_->cancel_unmet) waiter.cancel_wanted = true;
+  waiter.go_on();
 }
 
 void Awaiter::check_cancelled_quietly() const {

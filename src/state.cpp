@@ -9,7 +9,7 @@
 
 namespace tornado::detail {
 
-bool Origin::collect_frames(std::vector<RunnerBase*>&) const { return true; }
+bool Origin::collect_frames(std::vector<Suspension*>&) const { return true; }
 
 void StateBase::log_unobserved() noexcept {
   log::log_exception(log::app_log, "Future exception was never retrieved", error);
@@ -50,7 +50,7 @@ void StateBase::abandon() noexcept {
 
 bool StateBase::cancel() noexcept {
   if (done()) return false;
-  if (origin != nullptr && origin->cancel_requested(*this) == Origin::Answer::later) return true;
+  if (origin_ != nullptr && origin_->cancel_requested(*this) == Origin::Answer::later) return true;
   if (!done()) complete(Status::cancelled);
   return true;
 }
@@ -91,13 +91,13 @@ void log_error_after_cancel(const std::exception_ptr& error) {
   log::log_exception(log::app_log, "Exception after Future was cancelled", error);
 }
 
-State<void>::State() noexcept = default;
+State<void>::State(std::uint32_t refs, std::uint32_t memory) noexcept : StateBase(refs, memory) {}
 State<void>::~State() = default;
 
 void State<void>::dispose() noexcept {
-  Block* block = in_block ? reinterpret_cast<Block*>(this) - 1 : nullptr;
-  this->~State();
-  free_state(this, block, sizeof(State));
+  const std::uint32_t list = memory();
+  if (status() != Status::value) this->~State();  // else there is no error, and nobody waits
+  deallocate_to(this, list);
 }
 
 }  // namespace tornado::detail

@@ -61,7 +61,7 @@ Future<T> StreamCore::begin_read(const char* call, Read::Kind kind) {
   Future<T> future;
   State<T>* state = Access::state(future);
   state->observed = true;  // nobody needs to be told that a stream was closed
-  state->origin = this;
+  state->set_origin(this);
   state->add_ref();
   read_ = Read();
   read_.state = Ref<StateBase>(state);
@@ -451,7 +451,7 @@ Future<IOStream> StreamCore::connect(const Address& address) {
   Future<IOStream> future;
   State<IOStream>* state = Access::state(future);
   state->observed = true;
-  state->origin = this;
+  state->set_origin(this);
   state->add_ref();
   connect_ = Ref<State<IOStream>>(state);
   connect_to_ = address;

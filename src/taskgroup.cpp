@@ -68,10 +68,10 @@ TaskGroupCore::~TaskGroupCore() = default;
 
 void TaskGroupCore::destroy_children() noexcept {
   open_ = false;
-  std::vector<RunnerBase*> frames;
+  std::vector<Suspension*> frames;
   children_.for_each([&frames](const Child& child) {
     const std::size_t before = frames.size();
-    if (child.state->origin != nullptr && !child.state->origin->collect_frames(frames)) {
+    if (child.state->origin() != nullptr && !child.state->origin()->collect_frames(frames)) {
       frames.resize(before);  // one of them runs now
     }
   });

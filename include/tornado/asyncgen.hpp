@@ -94,7 +94,7 @@ class GeneratorRunner final : public tornado::detail::AwaitingRunner {
       if (at_value_) {
         runner.stop_at_value(handle.address());
       } else {
-        runner.frame_ = handle.address();
+        runner.begin(handle.address());
       }
     }
     void await_resume() const noexcept {}
@@ -105,8 +105,9 @@ class GeneratorRunner final : public tornado::detail::AwaitingRunner {
 
  public:
   GeneratorRunner() : shared_(std::make_shared<Shared>()) {
+    state_ = nullptr;
     shared_->runner = this;
-    number_ = ++tornado::detail::per_thread().frames;
+    take_context();
   }
   ~GeneratorRunner() {
     shared_->runner = nullptr;
@@ -142,15 +143,16 @@ class GeneratorRunner final : public tornado::detail::AwaitingRunner {
  private:
   friend AsyncGenerator<T>;
 
+  void begin(void* frame) noexcept { this->suspension().stop(frame); }
   void stop_at_value(void* frame) noexcept {
-    this->stopped(frame);
+    this->suspension().stop(frame);
     const auto wanted = std::move(shared_->wanted);
-    wanted->cancel_unmet = std::exchange(this->cancel_requested_, false);
+    wanted->cancel_unmet = std::exchange(this->suspension().cancel_wanted, false);
     wanted->complete(tornado::detail::Status::value);
     if (shared_->handle) return;
     // Its own body, or what it called, let go of it.
     IOLoop::current().add_callback([shared = shared_] {
-      if (shared->runner != nullptr) shared->runner->destroy_with_awaited();
+      if (shared->runner != nullptr) shared->runner->suspension().destroy_with_awaited();
     });
   }
 
@@ -168,8 +170,9 @@ Future<std::optional<T>> AsyncGenerator<T>::next() {
   state->add_ref();
   const auto shared = shared_;  // the coroutine may destroy this object
   shared->wanted = tornado::detail::Ref<State>(state);
-  state->origin = shared->runner;
-  shared->runner->go_on();
+  tornado::detail::Suspension& coroutine = shared->runner->suspension();
+  state->set_origin(&coroutine);
+  coroutine.go_on();
   return future;
 }
 
@@ -177,9 +180,10 @@ template <class T>
 void AsyncGenerator<T>::let_go(Shared& shared) noexcept {
   shared.handle = false;
   if (shared.runner == nullptr) return;
-  if (shared.runner->suspended()) shared.runner->destroy_with_awaited();
+  tornado::detail::Suspension& coroutine = shared.runner->suspension();
+  if (coroutine.suspended()) coroutine.destroy_with_awaited();
   // It runs now, or what it waits for does: it ends at its next wait or value.
-  if (shared.runner != nullptr) shared.runner->cancel_requested(*shared.wanted);
+  if (shared.runner != nullptr) coroutine.cancel_requested(*shared.wanted);
 }
 
 }  // namespace tornado::gen

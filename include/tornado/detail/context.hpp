@@ -7,6 +7,7 @@
 #include "tornado/detail/memory.hpp"
 
 #include <atomic>
+#include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <utility>
@@ -43,6 +44,7 @@ class ContextRef {
   ContextRef() noexcept : context_(per_thread().context) {
     if (context_ != nullptr) context_->add_ref();
   }
+  explicit ContextRef(std::nullptr_t) noexcept : context_(nullptr) {}
   ~ContextRef() {
     if (context_ != nullptr) context_->release();
   }

@@ -10,6 +10,7 @@
 
 #include <concepts>
 #include <coroutine>
+#include <new>
 #include <type_traits>
 #include <utility>
 
@@ -174,49 +175,46 @@ class AwaitingRunner : public RunnerBase {
 template <class T>
 class TypedRunner : public AwaitingRunner {
  public:
-  TypedRunner(const TypedRunner&) = delete;
-  TypedRunner& operator=(const TypedRunner&) = delete;
-
   static void* operator new(std::size_t bytes) {
     return reinterpret_cast<char*>(new_block(block_offset<T> + bytes)) + block_offset<T>;
   }
-  static void operator delete(void* frame) noexcept {
-    drop_frame(reinterpret_cast<Block*>(static_cast<char*>(frame) - block_offset<T>));
+  static void operator delete(void* frame, std::size_t bytes) noexcept {
+    char* memory = static_cast<char*>(frame) - block_offset<T>;
+    const std::uint32_t list = PerThread::list_of(block_offset<T> + bytes);
+    if (withdraw_block(reinterpret_cast<Block*>(memory)) || list == 0) {
+      deallocate_to(memory, list);
+    } else {
+      std::launder(reinterpret_cast<State<T>*>(memory))->release();
+    }
   }
 
-  Future<T> get_return_object() noexcept {
-    state_->add_ref();
-    return Access::adopt(state_);
-  }
+  Future<T> get_return_object() noexcept { return Access::adopt(state()); }
   std::suspend_never initial_suspend() noexcept { return {}; }
   // The locals are gone by now, the parameters go next.
   std::suspend_never final_suspend() noexcept {
-    this->finish(*state_);
+    finish(*state_);
     return {};
   }
   void unhandled_exception() noexcept {
-    state_->reset();
-    this->store_exception(*state_);
+    state()->reset();
+    store_exception(*state_);
   }
 
  protected:
   TypedRunner() {
-    Block* block = claim_block(this);
-    number_ = ++per_thread().frames;
-    if (block != nullptr) {
-      state_ = ::new (static_cast<void*>(block + 1)) State<T>;
-      state_->in_block = true;
-    } else {
+    Block* block = claim_block(this, block_offset<T>);
+    if (block != nullptr && block->list != 0) {
+      state_ = ::new (static_cast<void*>(block)) State<T>(2, block->list);
+    } else {  // also for a large frame, which its result should not keep
       state_ = State<T>::create();
+      state_->add_ref();
+      flags_ |= state_is_apart;
     }
-    state_->origin = this;
+    take_context();
   }
-  ~TypedRunner() {
-    if (!state_->done()) state_->abandon();
-    state_->release();
-  }
+  ~TypedRunner() = default;
 
-  State<T>* state_;
+  State<T>* state() noexcept { return static_cast<State<T>*>(state_); }
 };
 
 }  // namespace tornado::detail
@@ -231,7 +229,7 @@ class Runner final : public tornado::detail::TypedRunner<T> {
   void return_value(U&& value) {
     static_assert(std::is_constructible_v<T, U&&>,
                   "a coroutine that returns Future<T> has to co_return what a T can be made of");
-    this->state_->emplace(std::forward<U>(value));
+    this->state()->emplace(std::forward<U>(value));
   }
 };
 

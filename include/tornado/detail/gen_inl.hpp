@@ -106,7 +106,7 @@ class TORNADO_EXPORT ManyAwaiter : public Awaiter, public Origin {
 
   void start();
   Answer cancel_requested(StateBase& state) noexcept override;
-  bool collect_frames(std::vector<RunnerBase*>& frames) const override;
+  bool collect_frames(std::vector<Suspension*>& frames) const override;
   static void child_done(Node* node, Event event) noexcept;
 
   std::unique_ptr<Child[]> waits_;

@@ -22,8 +22,7 @@ struct FreeMemory {
 /// Freed pieces of one size.
 struct FreeList {
   FreeMemory* first = nullptr;
-  std::uint32_t count = 0;
-  std::uint32_t limit = 0;  // 0: none is kept, or the thread has not begun to
+  std::int32_t room = 0;  // for so many more; 0 also until the thread has begun to keep any
 };
 
 /// What each thread has of its own. Trivially destructible, so that it can be used until the very
@@ -31,12 +30,16 @@ struct FreeList {
 struct PerThread {
   static constexpr std::size_t granule = 64;
   static constexpr std::size_t largest = 4096;
+  /// Which list has pieces of so many bytes. The first, that of larger ones, stays empty.
+  static constexpr std::uint32_t list_of(std::size_t bytes) noexcept {
+    return bytes <= largest ? static_cast<std::uint32_t>((bytes + granule - 1) / granule) : 0;
+  }
 
-  FreeList free[largest / granule] = {};
-  Block* handed_over = nullptr;  // see new_block
-  std::uint64_t frames = 0;      // made so far
-  Context* context = nullptr;    // what ContextVars have been set to; holds it
-  bool sweeps = false;           // the lists are freed when the thread ends
+  FreeList free[1 + largest / granule] = {};
+  Block* handed_over = nullptr;   // see new_block
+  std::uint64_t suspensions = 0;  // of coroutines, counting each once
+  Context* context = nullptr;     // what ContextVars have been set to; holds it
+  bool sweeps = false;            // the lists are freed when the thread ends
 };
 
 #if defined(_WIN32) && !defined(TORNADO_STATIC)
@@ -47,77 +50,71 @@ inline PerThread& per_thread() noexcept { return per_thread_data; }
 #endif
 
 TORNADO_EXPORT void* allocate_new(std::size_t bytes);
-TORNADO_EXPORT void deallocate_more(void* memory, std::size_t bytes) noexcept;
+TORNADO_EXPORT void deallocate_more(void* memory, std::uint32_t list) noexcept;
 
 inline void* allocate(std::size_t bytes) {
-  if (bytes <= PerThread::largest) {
-    FreeList& list = per_thread().free[(bytes - 1) / PerThread::granule];
-    if (FreeMemory* memory = list.first) {
-      list.first = memory->next;
-      --list.count;
-      return memory;
-    }
+  FreeList& list = per_thread().free[PerThread::list_of(bytes)];
+  FreeMemory* memory = list.first;
+  if (memory == nullptr) return allocate_new(bytes);
+  list.first = memory->next;
+  ++list.room;
+  return memory;
+}
+
+inline void deallocate_to(void* memory, std::uint32_t place) noexcept {
+  FreeList& list = per_thread().free[place];
+  if (--list.room < 0) {
+    deallocate_more(memory, place);
+    return;
   }
-  return allocate_new(bytes);
+  list.first = ::new (memory) FreeMemory{list.first};
 }
 
 inline void deallocate(void* memory, std::size_t bytes) noexcept {
-  if (bytes <= PerThread::largest) {
-    FreeList& list = per_thread().free[(bytes - 1) / PerThread::granule];
-    if (list.count < list.limit) {
-      list.first = ::new (memory) FreeMemory{list.first};
-      ++list.count;
-      return;
-    }
-  }
-  deallocate_more(memory, bytes);
+  deallocate_to(memory, PerThread::list_of(bytes));
 }
 
-/// The memory of one coroutine: this header, its Future's state, its frame. Each of the two parts
-/// holds the block for as long as it lives.
+/// What stands at the begin of a coroutine's memory until its promise is constructed. Then its
+/// Future's state takes this place, and behind it lies the frame; the memory is given back with the
+/// state, to which frame and Futures hold references.
 struct Block {
-  std::uint32_t holds;
-  std::uint32_t bytes;
-  Block* outer;  // the hand-over that was pending when this one began
+  Block* outer;        // the hand-over that was pending when this one began
+  std::uint32_t list;  // where the memory goes back to
 };
 
 /// Allocates a block and hands it over to the promise that is constructed next in it.
 inline Block* new_block(std::size_t bytes) {
   void* memory = allocate(bytes);
   PerThread& thread = per_thread();
-  auto* block = ::new (memory) Block{1, static_cast<std::uint32_t>(bytes), thread.handed_over};
+  auto* block = ::new (memory) Block{thread.handed_over, PerThread::list_of(bytes)};
   thread.handed_over = block;
   return block;
 }
 
-/// The block handed over, if `promise` lies in it and the result is to live there too; else null.
+/// Takes the block that was handed over, if `promise` lies in it; else null.
 ///
 /// By address, since clang may put a frame on its caller's stack without asking operator new: the
-/// promise there must not take what was meant for another.
-inline Block* claim_block(const void* promise) noexcept {
+/// promise there must not take what was meant for another. A promise lies at the begin of its
+/// frame, `offset` bytes into the block, and is larger than the distance allowed for here.
+inline Block* claim_block(const void* promise, std::size_t offset) noexcept {
   PerThread& thread = per_thread();
   Block* block = thread.handed_over;
   if (block == nullptr ||
       reinterpret_cast<std::uintptr_t>(promise) - reinterpret_cast<std::uintptr_t>(block) >=
-          block->bytes) {
+          offset + 64) {
     return nullptr;
   }
   thread.handed_over = block->outer;
-  if (block->bytes > PerThread::largest) return nullptr;  // a result should not keep a large frame
-  ++block->holds;
   return block;
 }
 
-inline void drop_hold(Block* block) noexcept {
-  if (--block->holds == 0) deallocate(block, block->bytes);
-}
-
-/// The frame is gone, or never came to be, because a parameter's copy threw before there was a
-/// promise: then the hand-over is withdrawn.
-inline void drop_frame(Block* block) noexcept {
+/// Withdraws the hand-over when the frame has gone, or never came to be, and it was not claimed:
+/// because a parameter's copy threw before there was a promise. True in that case.
+inline bool withdraw_block(Block* block) noexcept {
   PerThread& thread = per_thread();
-  if (thread.handed_over == block) thread.handed_over = block->outer;
-  drop_hold(block);
+  if (thread.handed_over != block) return false;
+  thread.handed_over = block->outer;
+  return true;
 }
 
 }  // namespace tornado::detail

@@ -14,13 +14,18 @@
 namespace tornado::detail {
 
 class Awaiter;
+class RunnerBase;
 
-/// The promise of every coroutine, as the loop knows it. From its first suspension on it is in the
-/// loop's list of frames, so that nothing suspended is lost when the loop closes.
-class TORNADO_EXPORT RunnerBase : public Hook, public Origin {
+/// A coroutine that has been suspended, as the loop knows it: from then on it is in the loop's
+/// list, so that nothing suspended is lost when the loop closes. Part of the promise, but made only
+/// when that happens: many coroutines never wait.
+class TORNADO_EXPORT Suspension final : public Hook, public Origin {
  public:
+  explicit Suspension(RunnerBase& runner) noexcept
+      : runner_(runner), number_(++per_thread().suspensions) {}
+
   Answer cancel_requested(StateBase& state) noexcept override;
-  bool collect_frames(std::vector<RunnerBase*>& frames) const override;
+  bool collect_frames(std::vector<Suspension*>& frames) const override;
 
   /// Destroys the frame, which must be suspended; the Future is abandoned.
   void destroy_frame() noexcept;
@@ -30,61 +35,103 @@ class TORNADO_EXPORT RunnerBase : public Hook, public Origin {
   bool suspended() const noexcept { return frame_ != nullptr; }
   /// The Future that it waits for; null when it runs, or waits for something else.
   StateBase* awaited() const noexcept;
-  /// Frames are numbered in the order of the calls that made them.
-  std::uint64_t number() const noexcept { return number_; }
+  /// Whether the call that made this one came after that of `other`.
+  bool called_after(const Suspension& other) const noexcept;
 
+  /// It has stopped, `frame` being its handle's address.
+  void stop(void* frame) noexcept;
+  /// Resumes it. It may be gone when this returns.
+  void go_on() noexcept;
+
+  bool cancel_wanted = false;  // asked for, but not met yet
+
+ private:
+  friend class Awaiter;
+
+  RunnerBase& runner_;
+  const std::uint64_t number_;
+  void* frame_ = nullptr;  // while it is suspended
+  Awaiter* waiting_ = nullptr;
+  LoopCore* loop_ = nullptr;
+};
+
+/// The promise of every coroutine, but for what depends on types.
+class TORNADO_EXPORT RunnerBase {
+ public:
   // g++ 12.0 to 12.2 lays out some frames wrongly: promise and resume pointer are then a word off
   // (GCC PR106188). Resuming such a frame would jump anywhere; this word tells beforehand.
-  static constexpr std::uint64_t good_frame = 0x746f726e61646f21;
-  std::uint64_t frame_check = good_frame;
+  static constexpr std::uint32_t good_frame = 0x746f726e;
+  std::uint32_t frame_check = good_frame;
 
   /// The promise of a coroutine that suspends; ends the program if it is none.
   template <class Promise>
-#if defined(__GNUC__) && !defined(__clang__)
-  [[gnu::no_sanitize("vptr")]]  // looks at what may be no promise
-#endif
-  static Promise&
-  checked(std::coroutine_handle<Promise> handle) {
+  static Promise& checked(std::coroutine_handle<Promise> handle) {
     Promise& runner = handle.promise();
     if (runner.frame_check != good_frame) broken_frame();
     return runner;
   }
 
- protected:
-  RunnerBase() noexcept {}
-  ~RunnerBase() = default;
+  RunnerBase(const RunnerBase&) = delete;
+  RunnerBase& operator=(const RunnerBase&) = delete;
 
+ protected:
+  // The common case, a coroutine that never waits, in a thread without context variables, costs one
+  // comparison at each end: nothing else below is then used, or made at all.
+  RunnerBase() noexcept {}  // the derived class sets state_
+  ~RunnerBase() {
+    if (flags_ != finished) clean_up();
+  }
+  /// To be called last in the constructor.
+  void take_context() noexcept {
+    if (Context* current = per_thread().context) keep_context(*current);
+  }
+
+  /// What is needed to suspend; made at the first call.
+  Suspension& suspension() noexcept {
+    if ((flags_ & suspends) == 0) begin_to_suspend();
+    return suspension_;
+  }
   /// After the locals are gone: tells the Future what return_value or unhandled_exception left.
   void finish(StateBase& state) noexcept {
-    context_.swap();
-    state.cancel_unmet = cancel_requested_;
-    state.complete(outcome_);
-  }
-  /// Notes that the coroutine has stopped, `frame` being its handle's address.
-  void stopped(void* frame) noexcept {
-    frame_ = frame;
-    context_.swap();
-  }
-  /// Goes on with a coroutine that has stopped. It may be gone when this returns.
-  void go_on() noexcept {
-    waiting_ = nullptr;
-    context_.swap();
-    std::coroutine_handle<>::from_address(std::exchange(frame_, nullptr)).resume();
+    if (flags_ != 0 || per_thread().context != nullptr) {
+      finish_with_more(state);
+    } else {
+      state.set_ready();  // nobody has the Future yet
+    }
+    flags_ |= finished;
   }
   void store_exception(StateBase& state) noexcept;
 
-  Status outcome_ = Status::value;
-  bool cancel_requested_ = false;
-  std::uint64_t number_ = 0;
-  void* frame_ = nullptr;  // the handle's address while it is suspended
+  enum Flags : std::uint8_t {
+    finished = 1,
+    suspends = 2,        // suspension_ is there
+    has_context = 4,     // context_ is there
+    failed = 8,          // the outcome is an error
+    cancelled = 16,      // the outcome is a cancellation
+    state_is_apart = 32  // not in this block
+  };
+  std::uint8_t flags_ = 0;
+  StateBase* state_;  // of which this is the origin; null in a generator
 
  private:
   friend class Awaiter;
+  friend class Suspension;
+  void keep_context(Context& current) noexcept;
+  void swap_context() noexcept;
+  void begin_to_suspend() noexcept;
+  void finish_with_more(StateBase& state) noexcept;
+  void clean_up() noexcept;
   [[noreturn]] static void broken_frame() noexcept;
 
-  Awaiter* waiting_ = nullptr;
-  LoopCore* loop_ = nullptr;
-  ContextRef context_;  // its own while it is suspended, else that of who called or resumed it
+  // How many coroutines of this thread had been suspended when it was called: what it calls itself
+  // has the same number, or a greater one, and is suspended before it if at all.
+  const std::uint64_t called_at_ = per_thread().suspensions;
+  union {
+    ContextRef context_;  // its own while it is suspended, else that of who called or resumed it
+  };
+  union {
+    Suspension suspension_;
+  };
 };
 
 /// What a suspended coroutine waits on. Lives in its frame, as every awaiter does.
@@ -138,7 +185,7 @@ class TORNADO_EXPORT Awaiter : public Node {
   void suspended(void* frame) noexcept;
 
  private:
-  friend class RunnerBase;
+  friend class Suspension;
 
   void queue_for_iteration();
   static void resume(Node* node, Event event) noexcept;
@@ -147,7 +194,7 @@ class TORNADO_EXPORT Awaiter : public Node {
   bool cancelled_ = false;
   bool timed_out_ = false;
   bool asked_target_ = false;  // to cancel: if it could not, the request is the waiter's again
-  RunnerBase* runner_ = nullptr;
+  Suspension* waiter_ = nullptr;
   StateBase* target_ = nullptr;
   TimerNode* timer_ = nullptr;
 };

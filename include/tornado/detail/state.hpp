@@ -26,8 +26,8 @@ class Future;
 namespace tornado::detail {
 
 class LoopCore;
-class RunnerBase;
 class StateBase;
+class Suspension;
 
 /// A link in a circular list. Unlinks itself when destroyed, so whoever dies leaves its list.
 class Hook {
@@ -43,33 +43,33 @@ class Hook {
     if (next_ == nullptr) return;
     prev_->next_ = next_;
     next_->prev_ = prev_;
-    prev_ = next_ = nullptr;
+    next_ = nullptr;
   }
 
  private:
   template <class T>
   friend class List;
 
-  Hook* prev_ = nullptr;
-  Hook* next_ = nullptr;
+  Hook* prev_;
+  Hook* next_ = nullptr;  // null: in no list
 };
 
 /// A list of T, which derives from Hook. Owns nothing; what is left at the end is unlinked.
 template <class T>
 class List {
  public:
-  List() noexcept { head_.prev_ = head_.next_ = &head_; }
+  List() noexcept = default;  // its head is linked at the first use
   ~List() {
-    while (!empty()) head_.next_->unlink();
-    head_.next_ = nullptr;
+    if (head_.linked()) clear();
   }
   List(const List&) = delete;
   List& operator=(const List&) = delete;
 
-  bool empty() const noexcept { return head_.next_ == &head_; }
+  bool empty() const noexcept { return head_.next_ == nullptr || head_.next_ == &head_; }
   T& back() const noexcept { return *static_cast<T*>(head_.prev_); }
   void push_back(T& item) noexcept {
     Hook& hook = item;
+    link_head();
     hook.prev_ = head_.prev_;
     hook.next_ = &head_;
     head_.prev_->next_ = &hook;
@@ -84,6 +84,7 @@ class List {
   /// Appends all of `other`, which is left empty.
   void splice(List& other) noexcept {
     if (other.empty()) return;
+    link_head();
     Hook* first = other.head_.next_;
     Hook* last = other.head_.prev_;
     other.head_.prev_ = other.head_.next_ = &other.head_;
@@ -94,6 +95,7 @@ class List {
   }
   template <class F>
   void for_each(F f) const {
+    if (empty()) return;
     for (Hook* hook = head_.next_; hook != &head_;) {
       Hook* next = hook->next_;
       f(*static_cast<T*>(hook));
@@ -102,6 +104,14 @@ class List {
   }
 
  private:
+  void link_head() noexcept {
+    if (!head_.linked()) head_.prev_ = head_.next_ = &head_;
+  }
+  void clear() noexcept {
+    while (!empty()) head_.next_->unlink();
+    head_.next_ = nullptr;
+  }
+
   Hook head_;
 };
 
@@ -138,7 +148,7 @@ class TORNADO_EXPORT Origin {
   virtual Answer cancel_requested(StateBase& state) noexcept = 0;
   /// Appends the coroutines that are suspended behind it and that nobody else waits for. False when
   /// one of them runs now: those which wait for that must stay.
-  virtual bool collect_frames(std::vector<RunnerBase*>& frames) const;
+  virtual bool collect_frames(std::vector<Suspension*>& frames) const;
 
  protected:
   Origin() = default;
@@ -167,9 +177,10 @@ class TORNADO_EXPORT StateBase {
   /// Marks the state done and hands what waited to the loop. An error must be stored before.
   void complete(Status status) noexcept {
     status_ = status;
-    origin = nullptr;
     if (!waiters.empty()) wake();
   }
+  /// As complete(Status::value), when nobody can wait yet.
+  void set_ready() noexcept { status_ = Status::value; }
   void fail(std::exception_ptr why) noexcept {
     error = std::move(why);
     complete(Status::error);
@@ -192,20 +203,24 @@ class TORNADO_EXPORT StateBase {
   /// Registers `node`; it is run at once, that is, queued, when the state is done already.
   void add_waiter(Node& node);
 
-  Origin* origin = nullptr;
+  /// What can be asked to give up; null when there is nothing, or all is done.
+  Origin* origin() const noexcept { return done() ? nullptr : origin_; }
+  void set_origin(Origin* origin) noexcept { origin_ = origin; }
+
   std::exception_ptr error;
   List<Node> waiters;
-  bool observed = false;      // somebody looked at the error, or nobody needs to
-  bool in_block = false;      // lies in front of its coroutine's frame
-  bool cancel_unmet = false;  // its coroutine ended before it could be cancelled
 
  protected:
-  StateBase() noexcept {}
+  /// With `refs` references, in memory from the list `memory`, which goes with it. Without an
+  /// origin: whoever makes it sets one, or null, before anybody else knows it.
+  StateBase(std::uint32_t refs, std::uint32_t memory) noexcept
+      : refs_(refs), memory_(static_cast<std::uint8_t>(memory)) {}
   ~StateBase() {
     if (!waiters.empty()) drop_waiters();
     if (error && !observed) log_unobserved();
   }
   bool drop_ref() noexcept { return --refs_ == 0; }
+  std::uint32_t memory() const noexcept { return memory_; }
   /// Destroys the state and gives its memory back.
   virtual void dispose() noexcept = 0;
 
@@ -214,8 +229,15 @@ class TORNADO_EXPORT StateBase {
   void drop_waiters() noexcept;
   void log_unobserved() noexcept;
 
-  std::uint32_t refs_ = 1;
+  // Together one word, so that they are initialised at once.
+  Origin* origin_;
+  std::uint32_t refs_;
   Status status_ = Status::pending;
+  const std::uint8_t memory_;
+
+ public:
+  bool observed = false;      // somebody looked at the error, or nobody needs to
+  bool cancel_unmet = false;  // its coroutine ended before it could be cancelled
 };
 
 /// Future::set_exception. Throws when the state is done, or `error` null.
@@ -223,42 +245,39 @@ TORNADO_EXPORT void set_exception(StateBase& state, std::exception_ptr error);
 /// The end of future_set_exception_unless_cancelled.
 TORNADO_EXPORT void log_error_after_cancel(const std::exception_ptr& error);
 
-/// The memory of a destroyed state: its hold on `block`, or an allocation of its own.
-inline void free_state(void* state, Block* block, std::size_t bytes) noexcept {
-  if (block != nullptr) {
-    drop_hold(block);
-  } else {
-    deallocate(state, bytes);
-  }
-}
-
 template <class T>
 class State final : public StateBase {
  public:
-  State() noexcept {}
+  State(std::uint32_t refs, std::uint32_t memory) noexcept : StateBase(refs, memory) {}
   void release() noexcept {  // as StateBase's, but for the compiler to see through
     if (drop_ref()) State::dispose();
   }
 
-  static State* create() { return ::new (allocate(sizeof(State))) State; }
+  static State* create() {
+    auto* state = ::new (allocate(sizeof(State))) State(1, PerThread::list_of(sizeof(State)));
+    state->set_origin(nullptr);
+    return state;
+  }
 
   template <class... Args>
   void emplace(Args&&... args) {
     ::new (static_cast<void*>(std::addressof(value_))) T(std::forward<Args>(args)...);
-    engaged_ = true;
+    if constexpr (may_be_gone) engaged_ = true;
   }
   void reset() noexcept {
-    if (std::exchange(engaged_, false)) value_.~T();
+    if constexpr (may_be_gone) {
+      if (std::exchange(engaged_, false)) value_.~T();
+    }
   }
   const T& value() {
     require_value();
-    if (!engaged_) throw_taken();
+    require_there();
     return value_;
   }
   /// Moves the value out when `last` says that nobody else can ask for it, or when it must.
   T take(bool last) {
     require_value();
-    if (!engaged_) throw_taken();
+    require_there();
     if constexpr (std::is_copy_constructible_v<T>) {
       if (!last) return value_;
     }
@@ -271,24 +290,45 @@ class State final : public StateBase {
   static_assert(alignof(T) <= __STDCPP_DEFAULT_NEW_ALIGNMENT__,
                 "a Future's type may not be aligned more strictly than operator new aligns");
 
+  // A value that is copied, and needs no destructor, is simply there when the status says so.
+  static constexpr bool may_be_gone =
+      !(std::is_trivially_destructible_v<T> && std::is_copy_constructible_v<T>);
+  void require_there() const {
+    if constexpr (may_be_gone) {
+      if (!engaged_) throw_taken();
+    }
+  }
+
   ~State() { reset(); }
   void dispose() noexcept override {
-    Block* block = in_block ? reinterpret_cast<Block*>(this) - 1 : nullptr;
-    this->~State();
-    free_state(this, block, sizeof(State));
+    const std::uint32_t list = memory();
+    if (status() == Status::value) {
+      reset();  // there is no error then, and nobody waits
+    } else {
+      this->~State();
+    }
+    deallocate_to(this, list);
   }
 
   union {
     T value_;
   };
-  bool engaged_ = false;
+  struct Nothing {};
+  [[no_unique_address]] std::conditional_t<may_be_gone, bool, Nothing> engaged_{};
 };
 
 template <>
 class TORNADO_EXPORT State<void> final : public StateBase {
  public:
-  State() noexcept;
-  static State* create() { return ::new (allocate(sizeof(State))) State; }
+  State(std::uint32_t refs, std::uint32_t memory) noexcept;
+  void release() noexcept {
+    if (drop_ref()) State::dispose();
+  }
+  static State* create() {
+    auto* state = ::new (allocate(sizeof(State))) State(1, PerThread::list_of(sizeof(State)));
+    state->set_origin(nullptr);
+    return state;
+  }
   void emplace() noexcept {}
   void reset() noexcept {}
   void value() { require_value(); }
@@ -299,10 +339,11 @@ class TORNADO_EXPORT State<void> final : public StateBase {
   void dispose() noexcept override;
 };
 
+/// Where a coroutine's frame begins, behind its Future's state.
 template <class T>
 inline constexpr std::size_t block_offset =
-    (sizeof(Block) + sizeof(State<T>) + __STDCPP_DEFAULT_NEW_ALIGNMENT__ - 1) /
-    __STDCPP_DEFAULT_NEW_ALIGNMENT__ * __STDCPP_DEFAULT_NEW_ALIGNMENT__;
+    (sizeof(State<T>) + __STDCPP_DEFAULT_NEW_ALIGNMENT__ - 1) / __STDCPP_DEFAULT_NEW_ALIGNMENT__ *
+    __STDCPP_DEFAULT_NEW_ALIGNMENT__;
 
 /// Holds a state; null after a move.
 template <class S>
