@@ -14,12 +14,33 @@ std::atomic<std::uint64_t> variables_made{0};
 
 /// Lets go of what a thread's own code, outside all callbacks, has set.
 struct ThreadEnd {
-  ~ThreadEnd() {
-    if (Context* context = std::exchange(per_thread().context, nullptr)) context->release();
-  }
+  ~ThreadEnd() { Context::release(std::exchange(per_thread().context, nullptr)); }
 };
 
 }  // namespace
+
+Context* Context::share(Context* context) noexcept {
+  if (context != nullptr) context->refs_.fetch_add(1, std::memory_order_relaxed);
+  return context;
+}
+
+void Context::release(Context* context) noexcept {
+  while (context != nullptr && context->refs_.fetch_sub(1, std::memory_order_acq_rel) == 1) {
+    Context* next = context->before;
+    delete context;
+    context = next;
+  }
+}
+
+Context* Context::make_current(Context* context) noexcept {
+  PerThread& thread = per_thread();
+  thread.context_noted = true;  // perhaps, when it was current before
+  return std::exchange(thread.context, context);
+}
+
+void Context::forget_before(Context* context) noexcept {
+  if (context != nullptr) release(std::exchange(context->before, nullptr));
+}
 
 ContextVarBase::ContextVarBase(std::string name) : name_(std::move(name)), id_(++variables_made) {}
 ContextVarBase::~ContextVarBase() = default;
@@ -36,7 +57,8 @@ const std::shared_ptr<const void>* ContextVarBase::find() const noexcept {
 std::shared_ptr<const void> ContextVarBase::exchange(std::shared_ptr<const void> value) const {
   thread_local ThreadEnd at_thread_end;
   static_cast<void>(at_thread_end);
-  Context*& current = per_thread().context;
+  PerThread& thread = per_thread();
+  Context* current = thread.context;
   std::vector<Context::Entry> entries;
   if (current != nullptr) entries = current->entries;
   std::shared_ptr<const void> old;
@@ -52,8 +74,15 @@ std::shared_ptr<const void> ContextVarBase::exchange(std::shared_ptr<const void>
       entries.erase(own);
     }
   }
-  Context* changed = entries.empty() ? nullptr : new Context(std::move(entries));
-  if (Context* before = std::exchange(current, changed)) before->release();
+  auto* changed = new Context(std::move(entries), nullptr);
+  thread.context = changed;
+  if (thread.context_noted || current == nullptr) {
+    changed->before = current;
+  } else {
+    changed->before = std::exchange(current->before, nullptr);
+    Context::release(current);
+  }
+  thread.context_noted = false;
   return old;
 }
 

@@ -28,18 +28,18 @@ void RunnerBase::store_exception(StateBase& state) noexcept {
   }
 }
 
-void RunnerBase::keep_context(Context&) noexcept {
-  ::new (static_cast<void*>(&context_)) ContextRef;
-  flags_ |= has_context;
+// When it has run: its own context is put aside, and the one before is current again.
+void RunnerBase::leave_context() noexcept {
+  if ((flags_ & holds_context) == 0) {
+    Context::share(context_);
+    flags_ |= holds_context;
+  }
+  enter_context();
+  Context::forget_before(context_);
 }
 
-void RunnerBase::swap_context() noexcept {
-  if ((flags_ & has_context) == 0) {
-    if (per_thread().context == nullptr) return;
-    ::new (static_cast<void*>(&context_)) ContextRef(nullptr);
-    flags_ |= has_context;
-  }
-  context_.swap();
+void RunnerBase::enter_context() noexcept {
+  if (context_ != per_thread().context) context_ = Context::make_current(context_);
 }
 
 void RunnerBase::begin_to_suspend() noexcept {
@@ -49,7 +49,7 @@ void RunnerBase::begin_to_suspend() noexcept {
 }
 
 void RunnerBase::finish_with_more(StateBase& state) noexcept {
-  swap_context();
+  leave_context();
   if ((flags_ & suspends) != 0) state.cancel_unmet = suspension_.cancel_wanted;
   if ((flags_ & failed) != 0) {
     state.complete(Status::error);
@@ -64,7 +64,7 @@ void RunnerBase::clean_up() noexcept {
     if ((flags_ & state_is_apart) != 0) state_->release();
   }
   if ((flags_ & suspends) != 0) suspension_.~Suspension();
-  if ((flags_ & has_context) != 0) context_.~ContextRef();
+  if ((flags_ & holds_context) != 0) Context::release(context_);
 }
 
 bool Suspension::called_after(const Suspension& other) const noexcept {
@@ -75,12 +75,12 @@ bool Suspension::called_after(const Suspension& other) const noexcept {
 
 void Suspension::stop(void* frame) noexcept {
   frame_ = frame;
-  runner_.swap_context();
+  runner_.leave_context();
 }
 
 void Suspension::go_on() noexcept {
   waiting_ = nullptr;
-  runner_.swap_context();
+  runner_.enter_context();
   std::coroutine_handle<>::from_address(std::exchange(frame_, nullptr)).resume();
 }
 

@@ -107,7 +107,6 @@ class GeneratorRunner final : public tornado::detail::AwaitingRunner {
   GeneratorRunner() : shared_(std::make_shared<Shared>()) {
     state_ = nullptr;
     shared_->runner = this;
-    take_context();
   }
   ~GeneratorRunner() {
     shared_->runner = nullptr;

@@ -210,7 +210,6 @@ class TypedRunner : public AwaitingRunner {
       state_->add_ref();
       flags_ |= state_is_apart;
     }
-    take_context();
   }
   ~TypedRunner() = default;
 

@@ -16,3 +16,10 @@
 #else
 #define TORNADO_EXPORT __declspec(dllimport)
 #endif
+
+/// A function to be kept out of the way of those that call it.
+#if defined(__GNUC__)
+#define TORNADO_COLD [[gnu::noinline, gnu::cold]]
+#else
+#define TORNADO_COLD __declspec(noinline)
+#endif

@@ -39,6 +39,7 @@ struct PerThread {
   Block* handed_over = nullptr;   // see new_block
   std::uint64_t suspensions = 0;  // of coroutines, counting each once
   Context* context = nullptr;     // what ContextVars have been set to; holds it
+  bool context_noted = false;     // by address, since it became current
   bool sweeps = false;            // the lists are freed when the thread ends
 };
 

@@ -75,15 +75,13 @@ class TORNADO_EXPORT RunnerBase {
   RunnerBase& operator=(const RunnerBase&) = delete;
 
  protected:
-  // The common case, a coroutine that never waits, in a thread without context variables, costs one
-  // comparison at each end: nothing else below is then used, or made at all.
-  RunnerBase() noexcept {}  // the derived class sets state_
+  // Of a coroutine that never waits the compiler sees everything, and g++ then merges most of it
+  // with the caller: no call of a function that is compiled elsewhere may be in its way.
+  RunnerBase() noexcept {  // the derived class sets state_
+    per_thread().context_noted = true;
+  }
   ~RunnerBase() {
     if (flags_ != finished) clean_up();
-  }
-  /// To be called last in the constructor.
-  void take_context() noexcept {
-    if (Context* current = per_thread().context) keep_context(*current);
   }
 
   /// What is needed to suspend; made at the first call.
@@ -93,7 +91,7 @@ class TORNADO_EXPORT RunnerBase {
   }
   /// After the locals are gone: tells the Future what return_value or unhandled_exception left.
   void finish(StateBase& state) noexcept {
-    if (flags_ != 0 || per_thread().context != nullptr) {
+    if (flags_ != 0 || per_thread().context != context_) {
       finish_with_more(state);
     } else {
       state.set_ready();  // nobody has the Future yet
@@ -104,11 +102,11 @@ class TORNADO_EXPORT RunnerBase {
 
   enum Flags : std::uint8_t {
     finished = 1,
-    suspends = 2,        // suspension_ is there
-    has_context = 4,     // context_ is there
-    failed = 8,          // the outcome is an error
-    cancelled = 16,      // the outcome is a cancellation
-    state_is_apart = 32  // not in this block
+    suspends = 2,         // suspension_ is there
+    failed = 4,           // the outcome is an error
+    cancelled = 8,        // the outcome is a cancellation
+    state_is_apart = 16,  // not in this block
+    holds_context = 32
   };
   std::uint8_t flags_ = 0;
   StateBase* state_;  // of which this is the origin; null in a generator
@@ -116,8 +114,8 @@ class TORNADO_EXPORT RunnerBase {
  private:
   friend class Awaiter;
   friend class Suspension;
-  void keep_context(Context& current) noexcept;
-  void swap_context() noexcept;
+  void leave_context() noexcept;
+  void enter_context() noexcept;
   void begin_to_suspend() noexcept;
   void finish_with_more(StateBase& state) noexcept;
   void clean_up() noexcept;
@@ -126,9 +124,9 @@ class TORNADO_EXPORT RunnerBase {
   // How many coroutines of this thread had been suspended when it was called: what it calls itself
   // has the same number, or a greater one, and is suspended before it if at all.
   const std::uint64_t called_at_ = per_thread().suspensions;
-  union {
-    ContextRef context_;  // its own while it is suspended, else that of who called or resumed it
-  };
+  // Its own while it is suspended, else that of who called or resumed it; held from the first
+  // suspension on.
+  Context* context_ = per_thread().context;
   union {
     Suspension suspension_;
   };

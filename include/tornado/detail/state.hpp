@@ -300,12 +300,14 @@ class State final : public StateBase {
   }
 
   ~State() { reset(); }
+  // Seldom called, and not worth its size in every coroutine.
+  TORNADO_COLD void destroy() noexcept { this->~State(); }
   void dispose() noexcept override {
     const std::uint32_t list = memory();
     if (status() == Status::value) {
       reset();  // there is no error then, and nobody waits
     } else {
-      this->~State();
+      destroy();
     }
     deallocate_to(this, list);
   }
