@@ -96,6 +96,17 @@ TORNADO_EXPORT void log_if_it_fails(StateBase& state, bool (*quiet)(const std::e
   state.add_waiter(*new FailureLog(state, quiet));
 }
 
+void break_promise(StateBase& state) noexcept {
+  if (state.done()) return;
+  const LoopCore* core = LoopCore::running();
+  const bool unseen = state.unique() && state.waiters.empty();
+  if (unseen || (core != nullptr && core->closed())) {
+    state.abandon();
+  } else {
+    state.fail(std::make_exception_ptr(std::future_error(std::future_errc::broken_promise)));
+  }
+}
+
 RemoteCell::RemoteCell(StateBase* state)
     : Node(&on_event, Kind::job),
       core_(LoopCore::current().shared_from_this()),
@@ -132,7 +143,7 @@ void RemoteCell::fail(std::exception_ptr error) {
 }
 
 void RemoteCell::fail_broken() noexcept {
-  error_ = std::make_exception_ptr(std::future_error(std::future_errc::broken_promise));
+  broken_ = true;
   send();
 }
 
@@ -142,6 +153,8 @@ void RemoteCell::on_event(Node* node, Event event) noexcept {
     if (self->state_->done()) {
       // Cancelled meanwhile: an error is not lost for that.
       if (self->error_) log_error_after_cancel(self->error_);
+    } else if (self->broken_) {
+      break_promise(*self->state_);
     } else if (self->error_) {
       self->state_->fail(std::move(self->error_));
     } else {

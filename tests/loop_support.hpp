@@ -11,6 +11,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <functional>
+#include <stdexcept>
 #include <string>
 
 #include <sys/resource.h>
@@ -33,6 +34,11 @@ inline constexpr bool sanitized = true;
 #else
 inline constexpr bool sanitized = false;
 #endif
+
+/// An error that nothing else throws.
+struct CustomError : std::runtime_error {
+  using std::runtime_error::runtime_error;
+};
 
 /// How long a test may take that waits for its loop. Python: `testing.get_async_test_timeout`.
 inline std::chrono::seconds async_test_timeout() {

@@ -224,9 +224,10 @@ template <class F>
 /// The callback may be copied; it is called once, on the loop's thread, with what a T can be made
 /// of.
 ///
+/// \throws  what `f` throws after it has called the callback.
 /// \par Fails with
-///   what `f` throws; `std::future_error` (broken promise) when every copy of the callback is gone
-///   and none was called.
+///   what `f` throws before that; `std::future_error` (broken promise) when every copy of the
+///   callback is gone and none was called.
 ///
 /// Cancelling it only means that the callback does nothing.
 template <class T = void, class F, class... Args>

@@ -85,6 +85,10 @@ auto call_as_future(F& f, Args&&... args) {
   }
 }
 
+/// Nobody will complete `state`: that is an error for those who hold it, if there are any, and no
+/// news when the loop closes. Does nothing when it is done.
+TORNADO_EXPORT void break_promise(StateBase& state) noexcept;
+
 /// What a RemotePromise and its loop share. It is a queue entry itself, so that completing a Future
 /// from another thread allocates nothing.
 class TORNADO_EXPORT RemoteCell : public Node {
@@ -118,6 +122,7 @@ class TORNADO_EXPORT RemoteCell : public Node {
   std::shared_ptr<LoopCore> core_;
   StateBase* state_;  // the loop's thread only
   std::exception_ptr error_;
+  bool broken_ = false;
   Link link_;
   std::atomic<int> refs_{2};  // the promise, the loop
 };

@@ -9,7 +9,6 @@
 
 #include <deque>
 #include <functional>
-#include <future>
 #include <memory>
 #include <numeric>
 #include <stdexcept>
@@ -268,10 +267,7 @@ class TaskCallback {
  private:
   struct Shared {
     explicit Shared(Future<T> of) : future(std::move(of)) {}
-    ~Shared() {
-      if (future.done()) return;
-      future.set_exception(std::future_error(std::future_errc::broken_promise));
-    }
+    ~Shared() { break_promise(*Access::state(future)); }
     Future<T> future;
   };
   std::shared_ptr<Shared> shared_;
@@ -542,12 +538,14 @@ Engine<std::decay_t<F>> engine(F&& f) {
 
 template <class T, class F, class... Args>
 Future<T> Task(F&& f, Args&&... args) {
+  using Callback = tornado::detail::TaskCallback<T>;
   Future<T> future;
+  const Callback callback(future);  // kept, or an exception from f would break the promise first
   try {
-    std::invoke(std::forward<F>(f), std::forward<Args>(args)...,
-                tornado::detail::TaskCallback<T>(future));
+    std::invoke(std::forward<F>(f), std::forward<Args>(args)..., Callback(callback));
   } catch (...) {
-    if (!future.done()) future.set_exception(std::current_exception());
+    if (future.done()) throw;
+    future.set_exception(std::current_exception());
   }
   return future;
 }
