@@ -75,16 +75,15 @@ Future<void> cancel_next() {
   fmt::print("{}\n", *value);
 }
 
-Future<void> move_and_destroy() {
-  auto all = ticks();
-  auto moved = std::move(all);
-  const auto pending = [&moved]() -> Future<std::optional<int>> {
-    auto ends_here = std::move(moved);
-    static_cast<void>(ends_here.next());  // 1, at once
-    return ends_here.next();
-  }();
-  const auto end = co_await gen::settled(pending);
-  fmt::print("cancelled: {}\n", end.cancelled());
+Future<void> destroy() {
+  Future<std::optional<int>> pending;
+  {
+    auto all = ticks();
+    co_await all.next();
+    auto moved = std::move(all);
+    pending = moved.next();
+  }
+  fmt::print("cancelled: {}\n", pending.cancelled());
 }
 
 int main() {
@@ -92,5 +91,5 @@ int main() {
   io_loop.run_sync(read_lines);
   io_loop.run_sync(one_next_at_a_time);
   io_loop.run_sync(cancel_next);
-  io_loop.run_sync(move_and_destroy);
+  io_loop.run_sync(destroy);
 }
