@@ -4,9 +4,10 @@
 # Runs an example and compares what it prints with what it should.
 #
 #     run_example.sh FOLDER [--server SERVER ARGUMENT... --] PROGRAM ARGUMENT...
+#     run_example.sh FILE PROGRAM ARGUMENT...
 #
-# Fails unless PROGRAM exits with 0 and prints FOLDER/expected.txt on its standard output. In that
-# file `{*}` stands for any text within a line, also none, for figures that differ each time.
+# Fails unless PROGRAM exits with 0 and prints FOLDER/expected.txt, or FILE, on its standard output.
+# In that file `{*}` stands for any text within a line, also none, for figures that differ each time.
 #
 # With --server, SERVER is started first and stopped (SIGTERM) afterwards. It prints
 # `Listening on HOST:PORT`, and @PORT@ in PROGRAM's arguments becomes that port. Where
@@ -14,6 +15,8 @@
 set -euo pipefail
 
 folder=$1
+expected=$1
+[[ -d $folder ]] && expected=$folder/expected.txt
 shift
 scratch=$(mktemp -d)
 server_pid=
@@ -84,7 +87,7 @@ if ((status != 0)); then
   echo "Exit status $status: $*"
   exit 1
 fi
-compare "$folder/expected.txt" "$scratch/program"
+compare "$expected" "$scratch/program"
 if [[ -e $folder/expected_server.txt ]]; then
   compare "$folder/expected_server.txt" "$scratch/server"
 fi

@@ -285,13 +285,14 @@ class TORNADO_EXPORT Executor {
 
   /// Calls `f(args...)` there, with copies of the arguments.
   ///
-  /// \returns  its result, for this thread's loop. When it is cancelled the function still runs,
-  /// and
-  ///           what it returns is dropped; an error is logged.
+  /// \returns  its result, for this thread's loop.
   /// \throws std::runtime_error  when the executor has been shut down.
   /// \par Fails with
   ///   what the function throws; `std::future_error` (broken promise) when the executor never calls
   ///   it.
+  ///
+  /// Cancelling it only takes the waiting back: the function still runs, what it returns is
+  /// dropped, and an error is logged.
   template <class F, class... Args>
   auto submit(F&& f, Args&&... args);
 
