@@ -245,6 +245,81 @@ class TORNADO_EXPORT IOLoop {
   std::uint64_t number_;  // never given to another loop
 };
 
+namespace detail {
+
+/// What a PeriodicCallback shares with its timer and its running callback.
+class TORNADO_EXPORT PeriodicCore : public std::enable_shared_from_this<PeriodicCore> {
+ public:
+  using TimePoint = IOLoop::Clock::time_point;
+  using Duration = IOLoop::Clock::duration;
+
+  PeriodicCore(std::chrono::duration<double> period, double jitter);
+  virtual ~PeriodicCore();
+
+  void start();
+  void stop() noexcept;
+  bool is_running() const noexcept { return running_; }
+
+ private:
+  /// Calls the callback; the state of the Future that it returned, or null.
+  virtual Ref<StateBase> call() = 0;
+
+  static Future<void> run(std::shared_ptr<PeriodicCore> self);
+  void schedule_next();
+
+  const Duration period_;
+  const double jitter_;
+  TimePoint next_;
+  std::shared_ptr<LoopCore> core_;
+  Timeout timeout_;
+  bool running_ = false;
+  bool in_callback_ = false;
+};
+
+/// When the callback is due next, having been due at `last`; `interval` is positive.
+TORNADO_EXPORT PeriodicCore::TimePoint next_tick(PeriodicCore::TimePoint last,
+                                                 PeriodicCore::TimePoint now,
+                                                 PeriodicCore::Duration interval) noexcept;
+
+}  // namespace detail
+
+/// Calls a callback again and again. Python: `tornado.ioloop.PeriodicCallback`.
+///
+///     PeriodicCallback beat([] { log::info("alive"); }, 10s);
+///     beat.start();
+///
+/// The calls lie on a grid that begins with `start`: how long the callback takes does not shift
+/// them. A callback that takes longer than the period misses ticks, and is called next at one that
+/// is still to come. When the callback is a coroutine, the next call waits for its end; its error
+/// is logged, as any callback's, and the calls go on.
+///
+/// Belongs to the thread of the loop on which it was started. Destroying it stops it; a coroutine
+/// that it began goes on, and its callback is kept until then.
+class TORNADO_EXPORT PeriodicCallback {
+ public:
+  /// \param period  from one call to the next; Python's number is in milliseconds.
+  /// \param jitter  spreads each interval evenly over `period * (1 - jitter / 2)` to
+  ///                `period * (1 + jitter / 2)`; 0 for none, below 2.
+  /// \throws std::invalid_argument  when `period` is not above zero, or `jitter` not in its range.
+  template <class F, class Rep, class Period>
+  PeriodicCallback(F&& callback, std::chrono::duration<Rep, Period> period, double jitter = 0);
+  ~PeriodicCallback();
+  PeriodicCallback(const PeriodicCallback&) = delete;
+  PeriodicCallback& operator=(const PeriodicCallback&) = delete;
+
+  /// Begins: the first call comes after one period, on `IOLoop::current()`. Does nothing when it
+  /// runs already. While a coroutine of an earlier call runs, calls begin after its end.
+  void start();
+  /// Ends the calls. A coroutine that the last one began is not cancelled. Does nothing when it does
+  /// not run.
+  void stop() noexcept;
+  /// Between `start` and `stop`.
+  bool is_running() const noexcept;
+
+ private:
+  std::shared_ptr<detail::PeriodicCore> core_;
+};
+
 }  // namespace tornado
 
 #include "tornado/detail/ioloop_inl.hpp"

@@ -53,7 +53,39 @@ class SharedCall : public SyncCall, public std::enable_shared_from_this<SharedCa
   std::optional<Result> result_;
 };
 
+template <class F>
+class Periodic final : public PeriodicCore {
+ public:
+  template <class G>
+  Periodic(G&& f, std::chrono::duration<double> period, double jitter)
+      : PeriodicCore(period, jitter), f_(std::forward<G>(f)) {}
+
+ private:
+  Ref<StateBase> call() override {
+    if constexpr (is_future<std::decay_t<std::invoke_result_t<F&>>>) {
+      auto future = std::invoke(f_);
+      StateBase* state = Access::state(future);
+      state->add_ref();
+      return Ref<StateBase>(state);
+    } else {
+      static_cast<void>(std::invoke(f_));
+      return Ref<StateBase>();
+    }
+  }
+
+  F f_;
+};
+
 }  // namespace detail
+
+template <class F, class Rep, class Period>
+PeriodicCallback::PeriodicCallback(F&& callback, std::chrono::duration<Rep, Period> period,
+                                   double jitter)
+    : core_(std::make_shared<detail::Periodic<std::decay_t<F>>>(std::forward<F>(callback), period,
+                                                                jitter)) {
+  static_assert(std::is_invocable_v<std::decay_t<F>&>,
+                "a PeriodicCallback calls its callback without arguments");
+}
 
 template <class F>
 auto IOLoop::run_sync(F&& f, std::optional<Deadline> timeout) {
