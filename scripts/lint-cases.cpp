@@ -75,3 +75,16 @@ Future<void> lambdas() {
   loop.add_callback([x] { f(x); });
   co_await run([x] { f(x); });  // NOLINT(co_await)
 }
+
+Future<void> choices() {
+  co_await (a ? f() : g());                                   // expect
+  auto x = co_await run(a ? std::string("a") : text);         // expect
+  x = (a ? T{} : t) + co_await number();                      // expect
+  co_await run(a ? 1 : 2);
+  co_await run(f(a) ? b : c);
+  const int n = co_await number() ? 1 : 2;
+  auto chosen = a ? f() : g();
+  co_await chosen;
+  if (a ? f() : g()) co_await ready();
+  run(a ? f() : g(), []() -> Future<void> { co_await ready(); });
+}

@@ -164,14 +164,21 @@ function end_statement(    i) {
     for (i = 1; i <= lambdas[level]; i++) {
       report(lambda[level, i], "a lambda that captures by value in the same expression as co_await: gcc 12.2 destroys it twice; name it first")
     }
+    if (choice_calls[level]) {
+      report(choice_calls[level], "?: that makes temporaries in the same expression as co_await: gcc 12.2 evaluates both; choose first")
+    }
   }
   awaits[level] = 0
   lambdas[level] = 0
+  choice[level] = 0
+  choice_calls[level] = 0
 }
 
 function start_statement() {
   awaits[level] = 0
   lambdas[level] = 0
+  choice[level] = 0       # line of a ?
+  choice_calls[level] = 0 # the same when a call or braces follow it
   depth[level] = 0 # of open brackets
   body_at[level] = -1
   head[level] = 0 # in the parentheses of an if, while, for or switch
@@ -182,6 +189,11 @@ function examine(    i, t) {
   start_statement()
   for (i = 1; i <= n; i++) {
     t = tok[i]
+    if (t == "?") {
+      choice[level] = line[i]
+    } else if (choice[level] && (t == "(" && is_name(tok[i - 1]) || t == "{")) {
+      choice_calls[level] = choice[level]
+    }
     if (t ~ /^(if|while|for|switch)$/) {
       check_condition(i)
       if (depth[level] == 0) head[level] = 1

@@ -13,6 +13,7 @@
 #include <string>
 #include <thread>
 #include <utility>
+#include <vector>
 
 using namespace std::chrono_literals;
 using namespace tornado;
@@ -161,9 +162,17 @@ void dummy() {
 
 // Gives each function a thread of its own.
 class ThreadExecutor final : public Executor {
-  void execute(std::unique_ptr<Work> work) override {
-    std::thread([work = std::move(work)] { work->run(); }).detach();
+ public:
+  ~ThreadExecutor() override {
+    for (auto& thread : threads_) thread.join();
   }
+
+ private:
+  void execute(std::unique_ptr<Work> work) override {
+    threads_.emplace_back([work = std::move(work)] { work->run(); });
+  }
+
+  std::vector<std::thread> threads_;
 };
 
 Future<void> own_executor() {
