@@ -32,25 +32,25 @@ Future<T> run_bound(Bound bound) {
 
 template <class F, class... Args>
 auto TaskGroup::create_task(F&& f, Args&&... args) {
-  using Result = std::decay_t<std::invoke_result_t<std::decay_t<F>&, std::decay_t<Args>&...>>;
+  detail::TaskGroupCore::Beginning beginning(core_, detail::TaskGroupCore::Role::child);
+  auto bound = detail::bind_callback(std::forward<F>(f), std::forward<Args>(args)...);
+  using Result = std::decay_t<std::invoke_result_t<decltype(bound)&>>;
   static_assert(detail::is_future<Result>,
                 "TaskGroup::create_task takes a function that returns a Future, and its arguments");
-  core_->require_open();
-  auto child = detail::run_bound<typename Result::value_type>(
-      detail::bind_callback(std::forward<F>(f), std::forward<Args>(args)...));
-  core_->add(*detail::Access::state(child), detail::TaskGroupCore::Role::child);
+  auto child = detail::run_bound<typename Result::value_type>(std::move(bound));
+  beginning.called(*detail::Access::state(child));
   return child;
 }
 
 template <class T>
 Future<T> TaskGroup::create_task(Future<T> child) {
   try {
-    core_->require_open();
+    detail::TaskGroupCore::Beginning beginning(core_, detail::TaskGroupCore::Role::child);
+    beginning.called(*detail::Access::state(child));
   } catch (...) {
     child.cancel();
     throw;
   }
-  core_->add(*detail::Access::state(child), detail::TaskGroupCore::Role::child);
   return child;
 }
 
@@ -61,9 +61,10 @@ Future<void> gen::task_group(F body) {
   TaskGroup group = detail::TaskGroupAccess::make(std::make_shared<detail::TaskGroupCore>());
   const detail::TaskGroupCore::Scope scope(detail::TaskGroupAccess::core(group));
   {
+    detail::TaskGroupCore::Beginning beginning(scope.core, detail::TaskGroupCore::Role::body);
     // What it throws before it has begun counts as its failure.
     const Future<void> running = detail::call_as_future(body, group);
-    scope.core->add(*detail::Access::state(running), detail::TaskGroupCore::Role::body);
+    beginning.called(*detail::Access::state(running));
   }
   Future<void> joined = detail::TaskGroupCore::join(scope.core);
   co_await std::move(joined);
