@@ -232,6 +232,17 @@ inline void free_state(void* state, Block* block, std::size_t bytes) noexcept {
   }
 }
 
+/// Like std::is_copy_constructible, which containers claim to be whatever they hold.
+template <class T>
+inline constexpr bool copyable = std::is_copy_constructible_v<T>;
+template <class T>
+  requires requires {
+    typename T::value_type;
+    typename T::allocator_type;
+  }
+inline constexpr bool copyable<T> =
+    std::is_copy_constructible_v<T> && copyable<typename T::value_type>;
+
 template <class T>
 class State final : public StateBase {
  public:
@@ -259,11 +270,11 @@ class State final : public StateBase {
   T take(bool last) {
     require_value();
     if (!engaged_) throw_taken();
-    if constexpr (std::is_copy_constructible_v<T>) {
+    if constexpr (copyable<T>) {
       if (!last) return value_;
     }
     T result = std::move(value_);
-    if constexpr (!std::is_copy_constructible_v<T>) reset();
+    if constexpr (!copyable<T>) reset();
     return result;
   }
 
