@@ -148,10 +148,11 @@ class GeneratorRunner final : public tornado::detail::AwaitingRunner {
     wanted->cancel_unmet = std::exchange(this->cancel_requested_, false);
     wanted->complete(tornado::detail::Status::value);
     if (shared_->handle) return;
-    // Its own body, or what it called, let go of it.
-    IOLoop::current().add_callback([shared = shared_] {
+    // Its own body, or what it called, let go of it. It goes with the callback, called or not.
+    const auto destroy = [shared = shared_](void*) {
       if (shared->runner != nullptr) shared->runner->destroy_with_awaited();
-    });
+    };
+    IOLoop::current().add_callback([end = std::shared_ptr<void>(nullptr, destroy)] {});
   }
 
   std::shared_ptr<Shared> shared_;
