@@ -50,6 +50,8 @@ class TORNADO_EXPORT DeadlineAwaiter final : public Awaiter {
     check_cancelled();
     return target_ != nullptr && target_->done();
   }
+  /// After a false: TimeoutError, or what was asked for before the time ran out.
+  [[noreturn]] void throw_timeout() const;
 
  private:
   class Timer final : public TimerNode {
@@ -108,6 +110,7 @@ class TORNADO_EXPORT ManyAwaiter : public Awaiter, public Origin {
   Answer cancel_requested(StateBase& state) noexcept override;
   bool collect_frames(std::vector<RunnerBase*>& frames) const override;
   static void child_done(Node* node, Event event) noexcept;
+  bool complete() const noexcept;
 
   std::unique_ptr<Child[]> waits_;
   std::size_t waits_count_ = 0;
@@ -139,7 +142,6 @@ class TORNADO_EXPORT AnyAwaiter final : public ManyAwaiter {
 
 /// A Future that is waited for no more: should it fail, that is logged.
 TORNADO_EXPORT void log_if_it_fails(StateBase& state, gen::Quiet quiet);
-[[noreturn]] TORNADO_EXPORT void throw_timeout();
 
 template <class T>
 Ref<StateBase> share(const Future<T>& future) noexcept {
@@ -237,7 +239,7 @@ Future<T> cancel_after(Deadline deadline, Future<T> work) {
     work.cancel();
     DoneAwaiter end(*Access::state(work));
     co_await end;
-    if (work.cancelled()) throw_timeout();
+    if (work.cancelled()) wait.throw_timeout();
   }
   co_return co_await std::move(work);
 }
@@ -326,7 +328,7 @@ Future<T> with_timeout(Deadline deadline, Future<T> future, Quiet quiet_exceptio
   const bool in_time = co_await wait;
   if (!in_time) {
     tornado::detail::log_if_it_fails(*tornado::detail::Access::state(future), quiet_exceptions);
-    tornado::detail::throw_timeout();
+    wait.throw_timeout();
   }
   co_return co_await std::move(future);
 }
