@@ -271,7 +271,8 @@ class TaskCallback {
   struct Shared {
     explicit Shared(Future<T> of) : future(std::move(of)) {}
     ~Shared() {
-      if (future.done()) return;
+      const auto* state = Access::state(future);
+      if (state->done() || (state->unique() && state->waiters.empty())) return;  // nobody asks
       future.set_exception(std::future_error(std::future_errc::broken_promise));
     }
     Future<T> future;
