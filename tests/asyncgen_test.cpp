@@ -139,7 +139,7 @@ TEST_SUITE("asyncgen") {
     CHECK(test::result(loop, second) == 6);
   }
 
-  TEST_CASE("AsyncGenerator: values that only move; what a value can be made of; copies") {
+  TEST_CASE("AsyncGenerator: values that only move, what a value can be made of, copies") {
     test::Loop loop;
     const auto pointers = []() -> AsyncGenerator<std::unique_ptr<int>> {
       co_yield std::make_unique<int>(1);
@@ -357,7 +357,7 @@ TEST_SUITE("asyncgen") {
     CHECK(out == "blpc");
   }
 
-  TEST_CASE("AsyncGenerator: moved, and moved from; assigning destroys what was there") {
+  TEST_CASE("AsyncGenerator: moved, and moved from, assigning destroys what was there") {
     std::string out;
     auto values = noisy(out, make_ready_future(1));
     CHECK(values.next().result() == 1);

@@ -90,7 +90,7 @@ TEST_SUITE("gen") {
     CHECK(outcome(error) == "broken");
   }
 
-  TEST_CASE("gen.timeout_after: calls at once; what is done by then is the result") {
+  TEST_CASE("gen.timeout_after: calls at once, what is done by then is the result") {
     test::Loop loop;
     const auto ready = []() -> Future<int> { co_return 3; };
     CHECK(gen::timeout_after(0s, ready).result() == 3);

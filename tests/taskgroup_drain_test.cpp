@@ -262,7 +262,7 @@ TEST_SUITE("taskgroup") {
     }
   }
 
-  TEST_CASE("gen.task_group: destroyed by its owner, with its children; a drain outside ends") {
+  TEST_CASE("gen.task_group: destroyed by its owner, with its children, a drain outside ends") {
     test::Loop loop;
     std::string order;
     TaskGroup* open = nullptr;

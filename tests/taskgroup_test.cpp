@@ -328,7 +328,7 @@ TEST_SUITE("taskgroup") {
     CHECK(outcome(future) == "cleaning up");
   }
 
-  TEST_CASE("TaskGroup.cancel: cancels children and body; that is no failure") {
+  TEST_CASE("TaskGroup.cancel: cancels children and body, that is no failure") {
     test::Loop loop;
     std::string out;
     TaskGroup* open = nullptr;
