@@ -339,10 +339,13 @@ auto timeout_after(Deadline deadline, F&& f, Args&&... args) {
   auto bound = tornado::detail::bind_callback(std::forward<F>(f), std::forward<Args>(args)...);
   using Bound = decltype(bound);
   using Result = std::decay_t<std::invoke_result_t<Bound&>>;
-  static_assert(tornado::detail::is_future<Result>,
-                "gen::timeout_after takes a function that returns a Future, and its arguments");
-  return tornado::detail::call_and_cancel_after<typename Result::value_type>(deadline,
-                                                                             std::move(bound));
+  static_assert(
+      tornado::detail::is_future<Result> || std::is_same_v<Bound, tornado::detail::Refused>,
+      "gen::timeout_after takes a function that returns a Future, and its arguments");
+  if constexpr (tornado::detail::is_future<Result>) {
+    return tornado::detail::call_and_cancel_after<typename Result::value_type>(deadline,
+                                                                               std::move(bound));
+  }
 }
 
 template <class T>
