@@ -31,7 +31,10 @@ void DeadlineAwaiter::on_time(Node* node, Event event) noexcept {
   if (event == Event::run) static_cast<Timer*>(node)->owner.timed_out();
 }
 
-void throw_timeout() { throw TimeoutError("Timeout"); }
+void DeadlineAwaiter::throw_timeout() const {
+  if (asked_target()) throw CancelledError();
+  throw TimeoutError("Timeout");
+}
 
 class ManyAwaiter::Child final : public Node {
  public:
@@ -86,7 +89,17 @@ void ManyAwaiter::child_done(Node* node, Event event) noexcept {
   }
 }
 
-Origin::Answer ManyAwaiter::cancel_requested(StateBase&) noexcept {
+bool ManyAwaiter::complete() const noexcept {
+  std::size_t pending = 0;
+  for (std::size_t i = 0; i < waits_count_; ++i) pending += !waits_[i].state->done();
+  return any_ ? pending < waits_count_ : pending == 0;
+}
+
+Origin::Answer ManyAwaiter::cancel_requested(StateBase& all) noexcept {
+  if (!cancel_requested_ && complete()) {  // and this will be told so in this turn
+    all.cancel_unmet = true;
+    return Answer::later;
+  }
   cancel_requested_ = true;
   // None waits any more, so that one which stands here twice does not count as another's.
   for (std::size_t i = 0; i < waits_count_; ++i) {
@@ -115,6 +128,8 @@ bool ManyAwaiter::collect_frames(std::vector<Suspension*>& frames) const {
   }
   return none_runs;
 }
+
+bool is_awaited(const StateBase& state) noexcept { return count_awaiters(state) > 0; }
 
 AllAwaiter::AllAwaiter(std::vector<Ref<StateBase>> children, gen::Quiet quiet)
     : ManyAwaiter(std::move(children), Until::all), quiet_(quiet) {}

@@ -6,6 +6,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <memory>
 #include <utility>
 
@@ -32,15 +33,13 @@ namespace detail {
 /// One child, in the group's list; and what waits for it.
 class TaskGroupCore::Child final : public Hook {
  public:
-  Child(TaskGroupCore& owner, StateBase& child, Role role) noexcept
-      : is_body(role == Role::body),
-        state((child.add_ref(), &child)),
-        owner_(owner),
-        wait_(*this) {}
+  Child(TaskGroupCore& owner, StateBase& child, Role is) noexcept
+      : role(is), state((child.add_ref(), &child)), owner_(owner), wait_(*this) {}
   void start() { state->add_waiter(wait_); }
 
-  const bool is_body;
+  const Role role;
   const Ref<StateBase> state;
+  bool asked = false;  // to cancel
 
  private:
   class Wait final : public Node {
@@ -49,8 +48,10 @@ class TaskGroupCore::Child final : public Hook {
 
    private:
     static void on_event(Node* node, Event event) noexcept {
-      Child& child = static_cast<Wait*>(node)->child_;
-      if (event == Event::run) child.owner_.ended(child);
+      if (event == Event::drop) return;
+      const std::unique_ptr<Child> child(&static_cast<Wait*>(node)->child_);
+      child->unlink();
+      child->owner_.ended(*child->state, child->role);
     }
     Child& child_;
   };
@@ -63,57 +64,99 @@ TaskGroupCore::Scope::Scope(std::shared_ptr<TaskGroupCore> of) noexcept : core(s
 // With children left: the frame is being destroyed where it was suspended.
 TaskGroupCore::Scope::~Scope() { core->destroy_children(); }
 
+TaskGroupCore::Beginning::Beginning(std::shared_ptr<TaskGroupCore> core, Role role)
+    : core_(std::move(core)), role_(role), requests_(core_->requests(role)) {
+  if (role == Role::child) core_->require_open();
+  if (role == Role::body) core_->body_runs_ = true;
+  ++core_->size_;
+}
+
+TaskGroupCore::Beginning::~Beginning() {
+  if (core_) core_->one_less(role_);
+}
+
+void TaskGroupCore::Beginning::called(StateBase& state) {
+  core_->add(state, role_, core_->requests(role_) != requests_);
+  core_ = nullptr;
+}
+
 TaskGroupCore::TaskGroupCore() = default;
 TaskGroupCore::~TaskGroupCore() = default;
 
 void TaskGroupCore::destroy_children() noexcept {
   open_ = false;
+  destroyed_ = true;
   std::vector<Suspension*> frames;
-  children_.for_each([&frames](const Child& child) {
+  std::vector<Ref<StateBase>> states;
+  children_.for_each([&](const Child& child) {
     const std::size_t before = frames.size();
     if (child.state->origin() != nullptr && !child.state->origin()->collect_frames(frames)) {
       frames.resize(before);  // one of them runs now
     }
+    states.push_back(child.state);
   });
   destroy_frames(frames);
   while (Child* child = children_.pop_front()) delete child;
+  for (const auto& state : states) {
+    if (state->done()) continue;
+    state->observed = false;  // nobody waits for those that run now
+    state->cancel();
+  }
   size_ = 0;
   body_runs_ = false;
+  for (const auto& waiting : std::exchange(idle_, {})) {
+    if (!waiting.first.done()) waiting.first.set_result();
+  }
 }
 
 void TaskGroupCore::require_open() const {
   if (!open_) throw std::logic_error("TaskGroup::create_task: the group takes no more tasks");
 }
 
-void TaskGroupCore::add(StateBase& state, Role role) {
+void TaskGroupCore::add(StateBase& state, Role role, bool cancel) {
+  if (destroyed_) {  // by the call of the child
+    state.cancel();
+    return;
+  }
+  state.observed = true;  // the group tells
+  if (state.done()) return ended(state, role);
   auto* child = new Child(*this, state, role);
   children_.push_back(*child);
-  ++size_;
-  if (role == Role::body) body_runs_ = true;
-  state.observed = true;  // the group tells
   child->start();
+  if (!cancel) return;
+  child->asked = true;
+  state.cancel();
 }
 
-void TaskGroupCore::ended(Child& child) noexcept {
-  const std::unique_ptr<Child> ended(&child);
-  ended->unlink();
-  --size_;
-  if (ended->is_body) body_runs_ = false;
-  if (ended->state->status() == Status::error) {
-    errors_.push_back(ended->state->error);
-    cancel_children();
+void TaskGroupCore::ended(const StateBase& state, Role role) noexcept {
+  if (state.status() == Status::error) {
+    // One child's error may come out of others that awaited it.
+    if (std::find(errors_.begin(), errors_.end(), state.error) == errors_.end()) {
+      errors_.push_back(state.error);
+    }
+    cancel_children(true, false);
   }
+  one_less(role);
+}
+
+void TaskGroupCore::one_less(Role role) noexcept {
+  if (destroyed_) return;
+  --size_;
+  if (role == Role::body) body_runs_ = false;
   for (auto& [future, but_body] : idle_) {
     if (idle(but_body) && !future.done()) future.set_result();
   }
   std::erase_if(idle_, [](const auto& each) { return each.first.done(); });
 }
 
-void TaskGroupCore::cancel_children(bool body_too) noexcept {
+void TaskGroupCore::cancel_children(bool body_too, bool again) noexcept {
   open_ = false;
+  ++for_children_;
+  if (body_too) ++for_body_;
   std::vector<Ref<StateBase>> states;
-  children_.for_each([&states, body_too](const Child& child) {
-    if (body_too || !child.is_body) states.push_back(child.state);
+  children_.for_each([&](Child& child) {
+    if (!body_too && child.role == Role::body) return;
+    if (!std::exchange(child.asked, true) || again) states.push_back(child.state);
   });
   for (const auto& state : states) state->cancel();
 }
@@ -155,9 +198,12 @@ Future<void> TaskGroupCore::drain(std::shared_ptr<TaskGroupCore> core, Deadline 
   try {
     DeadlineAwaiter wait(Access::state(idle), deadline);
     const bool in_time = co_await wait;
-    if (in_time) co_return;
+    if (in_time) {
+      idle.result();  // throws when it was cancelled
+      co_return;
+    }
   } catch (const CancelledError&) {
-    core->cancel_children(false);
+    core->cancel_children(false, false);
     throw;
   }
   core->cancel_children(false);

@@ -38,9 +38,6 @@ class GeneratorRunner;
 template <class T>
 class AsyncGenerator {
  public:
-  static_assert(!tornado::detail::bad_value<T> && !std::is_void_v<T>,
-                "AsyncGenerator<T> gives values: T may not be void, a reference, an array, a "
-                "function, const or volatile");
   using promise_type = GeneratorRunner<T>;
 
   AsyncGenerator(AsyncGenerator&& other) noexcept = default;
@@ -77,6 +74,17 @@ class AsyncGenerator {
   static void let_go(Shared& shared) noexcept;
 
   std::shared_ptr<Shared> shared_;
+};
+
+/// Only an error message.
+template <class T>
+  requires(tornado::detail::bad_value<T> || std::is_void_v<T>)
+class AsyncGenerator<T> {
+ public:
+  using promise_type = tornado::detail::RefusedPromise<AsyncGenerator>;
+  static_assert(!tornado::detail::bad_value<T> && !std::is_void_v<T>,
+                "AsyncGenerator<T> gives values: T may not be void, a reference, an array, a "
+                "function, const or volatile");
 };
 
 /// The promise type of AsyncGenerator's coroutines.
@@ -135,7 +143,9 @@ class GeneratorRunner final : public tornado::detail::AwaitingRunner {
   Stop yield_value(U&& value) {
     static_assert(std::is_constructible_v<T, U&&>,
                   "an AsyncGenerator<T> has to co_yield what a T can be made of");
-    shared_->wanted->emplace(std::in_place, std::forward<U>(value));
+    if constexpr (std::is_constructible_v<T, U&&>) {
+      shared_->wanted->emplace(std::in_place, std::forward<U>(value));
+    }
     return Stop(true);
   }
 
@@ -149,10 +159,11 @@ class GeneratorRunner final : public tornado::detail::AwaitingRunner {
     wanted->cancel_unmet = std::exchange(this->suspension().cancel_wanted, false);
     wanted->complete(tornado::detail::Status::value);
     if (shared_->handle) return;
-    // Its own body, or what it called, let go of it.
-    IOLoop::current().add_callback([shared = shared_] {
+    // Its own body, or what it called, let go of it. It goes with the callback, called or not.
+    const auto destroy = [shared = shared_](void*) {
       if (shared->runner != nullptr) shared->runner->suspension().destroy_with_awaited();
-    });
+    };
+    IOLoop::current().add_callback([end = std::shared_ptr<void>(nullptr, destroy)] {});
   }
 
   std::shared_ptr<Shared> shared_;

@@ -56,6 +56,8 @@ template <class T>
 inline constexpr bool bad_value =
     std::is_reference_v<T> || std::is_const_v<T> || std::is_volatile_v<T> || std::is_array_v<T> ||
     std::is_function_v<T>;
+template <class R>
+class RefusedPromise;
 
 }  // namespace detail
 
@@ -76,10 +78,6 @@ inline constexpr bool bad_value =
 template <class T = void>
 class Future {
  public:
-  static_assert(!detail::bad_value<T>,
-                "Future<T> holds a value: T may not be a reference, an array, a function, const or "
-                "volatile. Use a pointer or std::reference_wrapper instead.");
-
   using value_type = T;
   using promise_type = gen::Runner<T>;
 
@@ -118,7 +116,7 @@ class Future {
     static_assert(std::is_constructible_v<T, U&&>,
                   "Future<T>::set_result takes what a T can be made of");
     if (done()) detail::StateBase::throw_already_done();
-    state_->emplace(std::forward<U>(value));
+    if constexpr (std::is_constructible_v<T, U&&>) state_->emplace(std::forward<U>(value));
     state_->complete(detail::Status::value);
   }
   void set_result() const
@@ -165,6 +163,17 @@ class Future {
   explicit Future(detail::Ref<detail::State<T>> state) noexcept : state_(std::move(state)) {}
 
   detail::Ref<detail::State<T>> state_;
+};
+
+/// Only an error message.
+template <class T>
+  requires detail::bad_value<T>
+class Future<T> {
+ public:
+  using promise_type = detail::RefusedPromise<Future>;
+  static_assert(!detail::bad_value<T>,
+                "Future<T> holds a value: T may not be a reference, an array, a function, const or "
+                "volatile. Use a pointer or std::reference_wrapper instead.");
 };
 
 /// Python: `tornado.concurrent.is_future`.

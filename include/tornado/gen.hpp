@@ -113,7 +113,8 @@ template <class T>
 /// Cancelling it cancels the coroutine.
 template <class F, class... Args>
 [[nodiscard]] auto timeout_after(Deadline deadline, F&& f, Args&&... args);
-/// The same for a coroutine that was called already.
+/// The same for a coroutine that was called already; it is cancelled only if nobody else waits for
+/// it.
 template <class T>
 [[nodiscard]] Future<T> timeout_after(Deadline deadline, Future<T> future);
 

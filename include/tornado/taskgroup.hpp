@@ -54,14 +54,30 @@ class TORNADO_EXPORT TaskGroupCore {
     const std::shared_ptr<TaskGroupCore> core;
   };
 
+  /// A child from before it is called until there is its Future.
+  class TORNADO_EXPORT Beginning {
+   public:
+    /// \throws std::logic_error  when the group takes no more.
+    Beginning(std::shared_ptr<TaskGroupCore> core, Role role);
+    ~Beginning();
+    Beginning(const Beginning&) = delete;
+    Beginning& operator=(const Beginning&) = delete;
+    void called(StateBase& state);
+
+   private:
+    std::shared_ptr<TaskGroupCore> core_;
+    Role role_;
+    int requests_;
+  };
+
   TaskGroupCore();
   ~TaskGroupCore();
   TaskGroupCore(const TaskGroupCore&) = delete;
   TaskGroupCore& operator=(const TaskGroupCore&) = delete;
 
   void require_open() const;
-  void add(StateBase& state, Role role);
-  void cancel_children(bool body_too = true) noexcept;
+  /// Asks the body too, if `body_too`, and those too that were asked before, if `again`.
+  void cancel_children(bool body_too = true, bool again = true) noexcept;
   std::size_t size() const noexcept { return size_; }
   /// Until all children have ended, whatever happens meanwhile. Then throws what they failed with.
   static Future<void> join(std::shared_ptr<TaskGroupCore> core);
@@ -70,7 +86,10 @@ class TORNADO_EXPORT TaskGroupCore {
  private:
   class Child;
 
-  void ended(Child& child) noexcept;
+  void add(StateBase& state, Role role, bool cancel);
+  void ended(const StateBase& state, Role role) noexcept;
+  void one_less(Role role) noexcept;
+  int requests(Role role) const noexcept { return role == Role::body ? for_body_ : for_children_; }
   /// Done when there are no children left, but for the body where `but_body` says so.
   Future<void> wait_idle(bool but_body);
   bool idle(bool but_body) const noexcept;
@@ -78,8 +97,11 @@ class TORNADO_EXPORT TaskGroupCore {
 
   List<Child> children_;
   std::size_t size_ = 0;
+  int for_body_ = 0;  // requests to cancel
+  int for_children_ = 0;
   bool body_runs_ = false;
   bool open_ = true;
+  bool destroyed_ = false;
   std::vector<std::exception_ptr> errors_;
   std::vector<std::pair<Future<void>, bool>> idle_;
 };

@@ -61,13 +61,21 @@ class Bound {
   std::tuple<Args...> args_;
 };
 
+/// Stands for a callback that the compiler was told to refuse, so that one error is all.
+class Refused {
+ public:
+  void operator()() const noexcept {}
+};
+
 /// `f` itself, or `f` with `args` bound to it.
 template <class F, class... Args>
 auto bind_callback(F&& f, Args&&... args) {
-  static_assert(std::is_invocable_v<std::decay_t<F>&, std::decay_t<Args>...> ||
-                    std::is_invocable_v<std::decay_t<F>&, std::decay_t<Args>&...>,
-                "the callback cannot be called with the arguments given for it");
-  if constexpr (sizeof...(Args) == 0) {
+  constexpr bool callable = std::is_invocable_v<std::decay_t<F>&, std::decay_t<Args>...> ||
+                            std::is_invocable_v<std::decay_t<F>&, std::decay_t<Args>&...>;
+  static_assert(callable, "the callback cannot be called with the arguments given for it");
+  if constexpr (!callable) {
+    return Refused();
+  } else if constexpr (sizeof...(Args) == 0) {
     return std::decay_t<F>(std::forward<F>(f));
   } else {
     return Bound<std::decay_t<F>, std::decay_t<Args>...>(std::forward<F>(f),

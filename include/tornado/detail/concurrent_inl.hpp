@@ -16,9 +16,11 @@ template <class T>
 template <class F>
 void Future<T>::add_done_callback(F&& callback) const {
   using G = std::decay_t<F>;
-  static_assert(std::is_invocable_v<G&, Future<T>> || std::is_invocable_v<G&>,
-                "a done-callback is called as callback(Future<T>), or as callback()");
-  detail::DoneCallback<T, G>::attach(*state_, std::forward<F>(callback));
+  constexpr bool callable = std::is_invocable_v<G&, Future<T>> || std::is_invocable_v<G&>;
+  static_assert(callable, "a done-callback is called as callback(Future<T>), or as callback()");
+  if constexpr (callable) {
+    detail::DoneCallback<T, G>::attach(*state_, std::forward<F>(callback));
+  }
 }
 
 template <class T, class F>
@@ -219,9 +221,6 @@ template <class Bound>
 class Executor::BoundWork final : public Executor::Work {
  public:
   using Result = std::decay_t<std::invoke_result_t<Bound&>>;
-  static_assert(!detail::is_future<Result>,
-                "an executor runs plain functions: a coroutine belongs to its loop's thread");
-
   explicit BoundWork(Bound bound) : bound_(std::move(bound)) {}
   Future<Result> get_future() const { return promise_.get_future(); }
   void run() noexcept override {
@@ -245,10 +244,15 @@ class Executor::BoundWork final : public Executor::Work {
 template <class F, class... Args>
 auto Executor::submit(F&& f, Args&&... args) {
   auto bound = detail::bind_callback(std::forward<F>(f), std::forward<Args>(args)...);
-  auto work = std::make_unique<BoundWork<decltype(bound)>>(std::move(bound));
-  auto future = work->get_future();
-  execute(std::move(work));
-  return future;
+  constexpr bool plain = !detail::is_future<std::invoke_result_t<decltype(bound)&>>;
+  static_assert(plain,
+                "an executor runs plain functions: a coroutine belongs to its loop's thread");
+  if constexpr (plain) {
+    auto work = std::make_unique<BoundWork<decltype(bound)>>(std::move(bound));
+    auto future = work->get_future();
+    execute(std::move(work));
+    return future;
+  }
 }
 
 template <class F, class... Args>

@@ -130,6 +130,26 @@ class AwaitsAnything {
   operator T() const;
 };
 
+/// The promise of a coroutine whose return type was refused: without more errors, too.
+template <class R>
+class RefusedPromise {
+ public:
+  R get_return_object() const { return R(); }
+  std::suspend_never initial_suspend() const noexcept { return {}; }
+  std::suspend_never final_suspend() const noexcept { return {}; }
+  void unhandled_exception() const noexcept {}
+  template <class U>
+  void return_value(U&&) const noexcept {}
+  template <class U>
+  std::suspend_never yield_value(U&&) const noexcept {
+    return {};
+  }
+  template <class U>
+  AwaitsAnything await_transform(U&&) const noexcept {
+    return {};
+  }
+};
+
 /// What can be awaited in a coroutine of the library's.
 class AwaitingRunner : public RunnerBase {
  public:
@@ -228,7 +248,7 @@ class Runner final : public tornado::detail::TypedRunner<T> {
   void return_value(U&& value) {
     static_assert(std::is_constructible_v<T, U&&>,
                   "a coroutine that returns Future<T> has to co_return what a T can be made of");
-    this->state()->emplace(std::forward<U>(value));
+    if constexpr (std::is_constructible_v<T, U&&>) this->state()->emplace(std::forward<U>(value));
   }
 };
 

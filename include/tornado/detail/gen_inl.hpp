@@ -49,6 +49,8 @@ class TORNADO_EXPORT DeadlineAwaiter final : public Awaiter {
     check_cancelled();
     return target_ != nullptr && target_->done();
   }
+  /// After a false: TimeoutError, or what was asked for before the time ran out.
+  [[noreturn]] void throw_timeout() const;
 
  private:
   class Timer final : public TimerNode {
@@ -107,6 +109,7 @@ class TORNADO_EXPORT ManyAwaiter : public Awaiter, public Origin {
   Answer cancel_requested(StateBase& state) noexcept override;
   bool collect_frames(std::vector<Suspension*>& frames) const override;
   static void child_done(Node* node, Event event) noexcept;
+  bool complete() const noexcept;
 
   std::unique_ptr<Child[]> waits_;
   std::size_t waits_count_ = 0;
@@ -136,9 +139,10 @@ class TORNADO_EXPORT AnyAwaiter final : public ManyAwaiter {
   std::size_t await_resume() const;
 };
 
+/// Whether any coroutine waits for `state`.
+TORNADO_EXPORT bool is_awaited(const StateBase& state) noexcept;
 /// A Future that is waited for no more: should it fail, that is logged.
 TORNADO_EXPORT void log_if_it_fails(StateBase& state, gen::Quiet quiet);
-[[noreturn]] TORNADO_EXPORT void throw_timeout();
 
 template <class T>
 Ref<StateBase> share(const Future<T>& future) noexcept {
@@ -233,10 +237,11 @@ Future<T> cancel_after(Deadline deadline, Future<T> work) {
   DeadlineAwaiter wait(Access::state(work), deadline);
   const bool in_time = co_await wait;
   if (!in_time) {
+    if (is_awaited(*Access::state(work))) wait.throw_timeout();
     work.cancel();
     DoneAwaiter end(*Access::state(work));
     co_await end;
-    if (work.cancelled()) throw_timeout();
+    if (work.cancelled()) wait.throw_timeout();
   }
   co_return co_await std::move(work);
 }
@@ -322,7 +327,7 @@ Future<T> with_timeout(Deadline deadline, Future<T> future, Quiet quiet_exceptio
   const bool in_time = co_await wait;
   if (!in_time) {
     tornado::detail::log_if_it_fails(*tornado::detail::Access::state(future), quiet_exceptions);
-    tornado::detail::throw_timeout();
+    wait.throw_timeout();
   }
   co_return co_await std::move(future);
 }
@@ -332,10 +337,13 @@ auto timeout_after(Deadline deadline, F&& f, Args&&... args) {
   auto bound = tornado::detail::bind_callback(std::forward<F>(f), std::forward<Args>(args)...);
   using Bound = decltype(bound);
   using Result = std::decay_t<std::invoke_result_t<Bound&>>;
-  static_assert(tornado::detail::is_future<Result>,
-                "gen::timeout_after takes a function that returns a Future, and its arguments");
-  return tornado::detail::call_and_cancel_after<typename Result::value_type>(deadline,
-                                                                             std::move(bound));
+  static_assert(
+      tornado::detail::is_future<Result> || std::is_same_v<Bound, tornado::detail::Refused>,
+      "gen::timeout_after takes a function that returns a Future, and its arguments");
+  if constexpr (tornado::detail::is_future<Result>) {
+    return tornado::detail::call_and_cancel_after<typename Result::value_type>(deadline,
+                                                                               std::move(bound));
+  }
 }
 
 template <class T>

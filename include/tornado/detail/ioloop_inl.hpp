@@ -11,10 +11,12 @@ namespace tornado {
 
 template <class T, class F>
 void IOLoop::add_future(const Future<T>& future, F&& callback) {
-  static_assert(std::is_invocable_v<std::decay_t<F>&, Future<T>>,
-                "add_future calls its callback as callback(Future<T>)");
-  future.add_done_callback([keep = future, call = std::forward<F>(callback)](
-                               const Future<T>&) mutable { return call(std::move(keep)); });
+  constexpr bool callable = std::is_invocable_v<std::decay_t<F>&, Future<T>>;
+  static_assert(callable, "add_future calls its callback as callback(Future<T>)");
+  if constexpr (callable) {
+    future.add_done_callback([keep = future, call = std::forward<F>(callback)](
+                                 const Future<T>&) mutable { return call(std::move(keep)); });
+  }
 }
 
 namespace detail {
@@ -89,10 +91,13 @@ PeriodicCallback::PeriodicCallback(F&& callback, std::chrono::duration<Rep, Peri
 
 template <class F>
 auto IOLoop::run_sync(F&& f, std::optional<Deadline> timeout) {
-  static_assert(std::is_invocable_v<std::decay_t<F>&>, "run_sync calls its argument as f()");
-  auto call = std::make_shared<detail::SharedCall<std::decay_t<F>>>(std::forward<F>(f));
-  run_call(call, timeout);
-  return call->take();
+  constexpr bool callable = std::is_invocable_v<std::decay_t<F>&>;
+  static_assert(callable, "run_sync calls its argument as f()");
+  if constexpr (callable) {
+    auto call = std::make_shared<detail::SharedCall<std::decay_t<F>>>(std::forward<F>(f));
+    run_call(call, timeout);
+    return call->take();
+  }
 }
 
 template <class F, class... Args>

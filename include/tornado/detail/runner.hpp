@@ -177,6 +177,8 @@ class TORNADO_EXPORT Awaiter : public Node {
   /// The same for who does not look at the result: also when the target was asked, and is
   /// cancelled.
   void check_cancelled_quietly() const;
+  /// A request to cancel was passed on to the target.
+  bool asked_target() const noexcept { return asked_target_; }
 
   void prepare(RunnerBase& runner);
   /// A request to cancel that came before is met now.

@@ -245,6 +245,17 @@ TORNADO_EXPORT void set_exception(StateBase& state, std::exception_ptr error);
 /// The end of future_set_exception_unless_cancelled.
 TORNADO_EXPORT void log_error_after_cancel(const std::exception_ptr& error);
 
+/// Like std::is_copy_constructible, which containers claim to be whatever they hold.
+template <class T>
+inline constexpr bool copyable = std::is_copy_constructible_v<T>;
+template <class T>
+  requires requires {
+    typename T::value_type;
+    typename T::allocator_type;
+  }
+inline constexpr bool copyable<T> =
+    std::is_copy_constructible_v<T> && copyable<typename T::value_type>;
+
 template <class T>
 class State final : public StateBase {
  public:
@@ -278,11 +289,11 @@ class State final : public StateBase {
   T take(bool last) {
     require_value();
     require_there();
-    if constexpr (std::is_copy_constructible_v<T>) {
+    if constexpr (copyable<T>) {
       if (!last) return value_;
     }
     T result = std::move(value_);
-    if constexpr (!std::is_copy_constructible_v<T>) reset();
+    if constexpr (!copyable<T>) reset();
     return result;
   }
 
@@ -292,7 +303,7 @@ class State final : public StateBase {
 
   // A value that is copied, and needs no destructor, is simply there when the status says so.
   static constexpr bool may_be_gone =
-      !(std::is_trivially_destructible_v<T> && std::is_copy_constructible_v<T>);
+      !(std::is_trivially_destructible_v<T> && copyable<T>);
   void require_there() const {
     if constexpr (may_be_gone) {
       if (!engaged_) throw_taken();

@@ -28,45 +28,53 @@ Future<T> run_bound(Bound bound) {
   co_return co_await std::move(work);
 }
 
+template <class F>
+Future<void> run_group(F body) {
+  TaskGroup group = TaskGroupAccess::make(std::make_shared<TaskGroupCore>());
+  const TaskGroupCore::Scope scope(TaskGroupAccess::core(group));
+  {
+    TaskGroupCore::Beginning beginning(scope.core, TaskGroupCore::Role::body);
+    // What it throws before it has begun counts as its failure.
+    const Future<void> running = call_as_future(body, group);
+    beginning.called(*Access::state(running));
+  }
+  Future<void> joined = TaskGroupCore::join(scope.core);
+  co_await std::move(joined);
+}
+
 }  // namespace detail
 
 template <class F, class... Args>
 auto TaskGroup::create_task(F&& f, Args&&... args) {
-  using Result = std::decay_t<std::invoke_result_t<std::decay_t<F>&, std::decay_t<Args>&...>>;
-  static_assert(detail::is_future<Result>,
+  detail::TaskGroupCore::Beginning beginning(core_, detail::TaskGroupCore::Role::child);
+  auto bound = detail::bind_callback(std::forward<F>(f), std::forward<Args>(args)...);
+  using Result = std::decay_t<std::invoke_result_t<decltype(bound)&>>;
+  static_assert(detail::is_future<Result> || std::is_same_v<decltype(bound), detail::Refused>,
                 "TaskGroup::create_task takes a function that returns a Future, and its arguments");
-  core_->require_open();
-  auto child = detail::run_bound<typename Result::value_type>(
-      detail::bind_callback(std::forward<F>(f), std::forward<Args>(args)...));
-  core_->add(*detail::Access::state(child), detail::TaskGroupCore::Role::child);
-  return child;
+  if constexpr (detail::is_future<Result>) {
+    auto child = detail::run_bound<typename Result::value_type>(std::move(bound));
+    beginning.called(*detail::Access::state(child));
+    return child;
+  }
 }
 
 template <class T>
 Future<T> TaskGroup::create_task(Future<T> child) {
   try {
-    core_->require_open();
+    detail::TaskGroupCore::Beginning beginning(core_, detail::TaskGroupCore::Role::child);
+    beginning.called(*detail::Access::state(child));
   } catch (...) {
     child.cancel();
     throw;
   }
-  core_->add(*detail::Access::state(child), detail::TaskGroupCore::Role::child);
   return child;
 }
 
 template <class F>
 Future<void> gen::task_group(F body) {
-  static_assert(std::is_invocable_r_v<Future<void>, F&, TaskGroup&>,
-                "gen::task_group takes a coroutine: Future<void> body(TaskGroup&)");
-  TaskGroup group = detail::TaskGroupAccess::make(std::make_shared<detail::TaskGroupCore>());
-  const detail::TaskGroupCore::Scope scope(detail::TaskGroupAccess::core(group));
-  {
-    // What it throws before it has begun counts as its failure.
-    const Future<void> running = detail::call_as_future(body, group);
-    scope.core->add(*detail::Access::state(running), detail::TaskGroupCore::Role::body);
-  }
-  Future<void> joined = detail::TaskGroupCore::join(scope.core);
-  co_await std::move(joined);
+  constexpr bool callable = std::is_invocable_r_v<Future<void>, F&, TaskGroup&>;
+  static_assert(callable, "gen::task_group takes a coroutine: Future<void> body(TaskGroup&)");
+  if constexpr (callable) return tornado::detail::run_group(std::move(body));
 }
 
 }  // namespace tornado

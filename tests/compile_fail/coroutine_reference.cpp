@@ -1,0 +1,12 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Expected: Future<T> holds a value: T may not be a reference, an array, a function, const or
+// volatile. Use a pointer or std::reference_wrapper instead.
+#include "tornado/gen.hpp"
+
+using namespace tornado;
+
+Future<int&> f(int& value) {
+  co_await gen::moment;
+  co_return value;
+}
