@@ -195,6 +195,19 @@ TEST_SUITE("gen") {
     CHECK(plain.cancelled());
   }
 
+  TEST_CASE("gen.timeout_after: at the deadline, what others wait for goes on") {
+    test::Loop loop;
+    Future<void> gate;
+    const Future<int> work = after(gate, 7);
+    const Future<std::string> others = awaited(work);
+    const auto ours = loop.run([&] { return gen::settled(gen::timeout_after(0s, work)); });
+    CHECK_THROWS_AS(ours.value(), TimeoutError);
+    CHECK_FALSE(work.done());
+    gate.set_result();
+    loop.run([&] { return gen::settled(others); });
+    CHECK(others.result() == "7");
+  }
+
   TEST_CASE("gen.timeout_after: a coroutine cancelled by others is no timeout") {
     test::Loop loop;
     std::string out;

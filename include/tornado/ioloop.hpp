@@ -310,8 +310,8 @@ class TORNADO_EXPORT PeriodicCallback {
   /// Begins: the first call comes after one period, on `IOLoop::current()`. Does nothing when it
   /// runs already. While a coroutine of an earlier call runs, calls begin after its end.
   void start();
-  /// Ends the calls. A coroutine that the last one began is not cancelled. Does nothing when it does
-  /// not run.
+  /// Ends the calls. A coroutine that the last one began is not cancelled. Does nothing when it
+  /// does not run.
   void stop() noexcept;
   /// Between `start` and `stop`.
   bool is_running() const noexcept;

@@ -302,8 +302,7 @@ class State final : public StateBase {
                 "a Future's type may not be aligned more strictly than operator new aligns");
 
   // A value that is copied, and needs no destructor, is simply there when the status says so.
-  static constexpr bool may_be_gone =
-      !(std::is_trivially_destructible_v<T> && copyable<T>);
+  static constexpr bool may_be_gone = !(std::is_trivially_destructible_v<T> && copyable<T>);
   void require_there() const {
     if constexpr (may_be_gone) {
       if (!engaged_) throw_taken();
