@@ -4,6 +4,8 @@
 #include "loop_core.hpp"
 #include "tornado/log.hpp"
 
+#include <fmt/format.h>
+
 #include <stdexcept>
 #include <utility>
 
@@ -22,7 +24,7 @@ Future<void> convert_yielded(Moment) { co_await moment; }
 namespace detail {
 
 DeadlineAwaiter::Timer::Timer(DeadlineAwaiter& awaiter, TimePoint when) noexcept
-    : TimerNode(&on_time, when), owner(awaiter) {}
+    : TimerNode(node_type<&on_time, Kind::job>, when), owner(awaiter) {}
 
 DeadlineAwaiter::DeadlineAwaiter(StateBase* target, Deadline deadline) noexcept
     : target_(target), timer_(*this, deadline.when()) {}
@@ -38,7 +40,7 @@ void DeadlineAwaiter::throw_timeout() const {
 
 class ManyAwaiter::Child final : public Node {
  public:
-  Child() noexcept : Node(&child_done, Kind::awaiter) {}
+  Child() noexcept : Node(node_type<&child_done, Kind::awaiter>) {}
   ManyAwaiter* owner = nullptr;  // null when it is waited for no more
   std::size_t place = 0;
   Ref<StateBase> state;
@@ -130,6 +132,19 @@ bool ManyAwaiter::collect_frames(std::vector<Suspension*>& frames) const {
 }
 
 bool is_awaited(const StateBase& state) noexcept { return count_awaiters(state) > 0; }
+
+std::string ManyAwaiter::describe() const {
+  std::string text = any_ ? "the first of" : "all of";
+  const char* separator = " ";
+  for (std::size_t i = 0; i < waits_count_; ++i) {
+    const Child& child = waits_[i];
+    if (child.owner == nullptr) continue;
+    const Origin* origin = child.state->origin();
+    text += fmt::format("{}{}", std::exchange(separator, ", "),
+                        origin != nullptr ? origin->describe() : "a Future");
+  }
+  return text;
+}
 
 AllAwaiter::AllAwaiter(std::vector<Ref<StateBase>> children, gen::Quiet quiet)
     : ManyAwaiter(std::move(children), Until::all), quiet_(quiet) {}

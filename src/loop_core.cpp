@@ -56,7 +56,7 @@ class LoopCore::Context : public asio::io_context {
 // leaves its list without a lock.
 class LoopCore::LeftBehind final : public Node {
  public:
-  explicit LeftBehind(List<Node>& nodes) noexcept : Node(&on_event, Kind::job) {
+  explicit LeftBehind(List<Node>& nodes) noexcept : Node(node_type<&on_event, Kind::job>) {
     nodes_.splice(nodes);
   }
 
@@ -85,11 +85,18 @@ LoopCore* LoopCore::running() noexcept { return running_core; }
 
 LoopCore::Turn::Turn(LoopCore& core) noexcept
     : core_(core), outer_(std::exchange(running_core, &core)) {
-  ++core_.depth_;
+  if (core_.depth_++ > 0) return;
+  ++core_.turns_;
+  if (core_.measured_since_ != TimerNode::TimePoint()) core_.turn_began_ = IOLoop::Clock::now();
 }
 
 LoopCore::Turn::~Turn() {
-  if (core_.depth_ == 1) core_.drain();
+  if (core_.depth_ == 1) {
+    core_.drain();
+    if (core_.measured_since_ != TimerNode::TimePoint()) {
+      core_.busy_ += IOLoop::Clock::now() - core_.turn_began_;
+    }
+  }
   --core_.depth_;
   running_core = outer_;
 }
@@ -160,7 +167,7 @@ void LoopCore::drain() noexcept {
       Node* node = ready_.pop_front();
       if (node == nullptr) break;
       --budget;
-      node->handle(Node::Event::run);
+      run_node(*node);
     }
     if (dirty_.empty()) break;
     flush_dirty();
@@ -288,7 +295,7 @@ void LoopCore::run_iteration() noexcept {
     post_pending_ = false;
   }
   batch.splice(added_);
-  while (Node* node = batch.pop_front()) node->handle(Node::Event::run);
+  while (Node* node = batch.pop_front()) run_node(*node);
 }
 
 void LoopCore::add_timer(TimerNode& timer) {
@@ -312,7 +319,7 @@ void LoopCore::run_due() noexcept {
   const Turn turn(*this);
   armed_ = TimerNode::TimePoint::max();
   timers_.collect_due(IOLoop::Clock::now());
-  while (TimerNode* timer = timers_.pop_due()) timer->handle(Node::Event::run);
+  while (TimerNode* timer = timers_.pop_due()) run_node(*timer);
 }
 
 PollSet& LoopCore::poll_set() {
@@ -362,6 +369,7 @@ void LoopCore::close(bool all_fds) {
     const std::lock_guard lock(mutex_);
     open_ = false;
   }
+  if (reports_leaks_) log_leaks();
   closed_ = true;  // nothing is scheduled any more: what is completed now is only recorded
   signals_.close();
   LoopCore* outer = std::exchange(running_core, this);

@@ -11,6 +11,7 @@
 #include "timer_queue.hpp"
 #include "tornado/detail/callback.hpp"
 #include "tornado/detail/runner.hpp"
+#include "tornado/inspect.hpp"
 #include "tornado/ioloop.hpp"
 
 #include <asio/executor_work_guard.hpp>
@@ -147,7 +148,36 @@ class LoopCore : public std::enable_shared_from_this<LoopCore> {
   }
   void report(std::exception_ptr error) noexcept;
 
+  // For tornado/inspect.hpp.
+  std::vector<inspect::Coroutine> coroutines() const;
+  inspect::Metrics metrics() const;
+  void measure_time(bool on) noexcept;
+  void set_slow(IOLoop::Clock::duration threshold) noexcept { slow_ = threshold; }
+  void set_report_leaks(bool on) noexcept { reports_leaks_ = on; }
+  /// Calls `f`; `describe()` says what took too long, if it does.
+  template <class F, class D>
+  void observe(F f, D describe) {
+    if (slow_ == IOLoop::Clock::duration::zero()) return f();
+    const auto begin = IOLoop::Clock::now();
+    f();
+    const auto time = IOLoop::Clock::now() - begin;
+    if (time >= slow_) report_slow(time, describe());
+  }
+
  private:
+  class Observed;
+  void run_node(Node& node) noexcept {
+    ++callbacks_run_;
+    if (slow_ == IOLoop::Clock::duration::zero()) {
+      node.handle(Node::Event::run);
+    } else {
+      run_observed(node);
+    }
+  }
+  void run_observed(Node& node) noexcept;
+  void report_slow(IOLoop::Clock::duration time, const std::string& what) noexcept;
+  void log_leaks() const;
+
   class Context;
   class LeftBehind;
 
@@ -205,6 +235,14 @@ class LoopCore : public std::enable_shared_from_this<LoopCore> {
   SignalRing signals_;
   std::optional<asio::posix::stream_descriptor> signal_descriptor_;
   std::function<void(std::exception_ptr)> exception_handler_;
+
+  std::uint64_t turns_ = 0;
+  std::uint64_t callbacks_run_ = 0;
+  IOLoop::Clock::duration slow_{};           // zero: not looked at
+  TimerNode::TimePoint measured_since_;      // default: time is not measured
+  TimerNode::TimePoint turn_began_;
+  IOLoop::Clock::duration busy_{};
+  bool reports_leaks_ = false;
 
   std::mutex mutex_;  // guards what follows
   List<Node> posted_;

@@ -110,7 +110,8 @@ void PollSet::dispatch() noexcept {
         static_cast<int>(events[i].events) & (IOLoop::READ | IOLoop::WRITE | IOLoop::ERROR_EVENT);
     const ContextScope scope(handler->context);
     try {
-      handler->call(fd, what);
+      core_.observe([&] { handler->call(fd, what); },
+                    [fd] { return fmt::format("the handler of fd {}", fd); });
     } catch (...) {
       report_callback_exception();
     }

@@ -27,6 +27,7 @@ class PollSet {
   void update(int fd, int events);
   void remove(int fd) noexcept;
   void close_descriptors() noexcept;
+  std::size_t size() const noexcept { return entries_.size(); }
 
  private:
   /// With the values of context variables where it was added, and what it sets itself.

@@ -4,7 +4,10 @@
 #include "loop_core.hpp"
 #include "tornado/concurrent.hpp"
 
+#include <fmt/format.h>
+
 #include <algorithm>
+#include <chrono>
 #include <utility>
 
 namespace tornado::detail {
@@ -135,6 +138,32 @@ StateBase* Suspension::awaited() const noexcept {
   return waiting_ != nullptr ? waiting_->target_ : nullptr;
 }
 
+const Suspension* Awaiter::waiter_of(const Node& node) noexcept {
+  const bool is_awaiter = &node.type() == &node_type<&Awaiter::resume, Kind::awaiter>;
+  return is_awaiter ? static_cast<const Awaiter&>(node).waiter_ : nullptr;
+}
+
+std::string Suspension::describe() const { return fmt::format("coroutine {}", number_); }
+
+std::string Suspension::describe_wait() const {
+  if (waiting_ == nullptr) return "whoever asks for its next value";
+  std::string text;
+  if (const StateBase* target = waiting_->target_) {
+    if (target->done()) return "its turn";
+    text = target->origin() != nullptr ? target->origin()->describe() : "a Future";
+  }
+  if (waiting_->timer_ != nullptr) {
+    const std::chrono::duration<double> left = waiting_->timer_->when() - IOLoop::Clock::now();
+    if (waiting_->timer_->when() == TimerNode::TimePoint::max()) {
+      text += text.empty() ? "ever" : "";
+    } else {
+      text += fmt::format("{}a timeout in {:.3f} s", text.empty() ? "" : ", or ",
+                          std::max(0.0, left.count()));
+    }
+  }
+  return text.empty() ? "the next iteration" : text;
+}
+
 void RunnerBase::broken_frame() noexcept {
   fatal(
       "this coroutine's frame is laid out wrongly: g++ 12.0 to 12.2 does so (GCC PR106188) when a "
@@ -142,8 +171,9 @@ void RunnerBase::broken_frame() noexcept {
       "switch. Give the awaited value a name first: `const bool ok = co_await f(); if (ok) ...`");
 }
 
-void Awaiter::prepare(RunnerBase& runner) {
+void Awaiter::prepare(RunnerBase& runner, const Where& where) {
   Suspension& waiter = runner.suspension();
+  waiter.where = where;
   waiter_ = &waiter;
   if (waiter.loop_ == nullptr) {
     waiter.loop_ = &LoopCore::current();

@@ -10,6 +10,7 @@
 namespace tornado::detail {
 
 bool Origin::collect_frames(std::vector<Suspension*>&) const { return true; }
+std::string Origin::describe() const { return "something that can be cancelled"; }
 
 void StateBase::log_unobserved() noexcept {
   log::log_exception(log::app_log, "Future exception was never retrieved", error);

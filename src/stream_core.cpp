@@ -493,6 +493,11 @@ void StreamCore::on_connected() {
 
 // ---- the end
 
+std::string StreamCore::describe() const {
+  if (connecting_) return fmt::format("a connection to {}", connect_to_.str());
+  return fmt::format("a read from fd {}", fileno());
+}
+
 // Cancelling a read leaves its bytes; cancelling a connect closes. Writes have no origin: what was
 // accepted is sent.
 Origin::Answer StreamCore::cancel_requested(StateBase& state) noexcept {

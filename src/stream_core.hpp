@@ -89,6 +89,7 @@ class StreamCore final : public LoopClient, public Origin {
   void arm() noexcept override;
   void on_loop_close() noexcept override;
   Answer cancel_requested(StateBase& state) noexcept override;
+  std::string describe() const override;
 
   // Where the bytes of a read end; or one of these.
   static constexpr std::size_t not_yet = static_cast<std::size_t>(-1);

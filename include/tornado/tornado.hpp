@@ -7,6 +7,7 @@
 #include "tornado/concurrent.hpp"
 #include "tornado/contextvars.hpp"
 #include "tornado/gen.hpp"
+#include "tornado/inspect.hpp"
 #include "tornado/ioloop.hpp"
 #include "tornado/iostream.hpp"
 #include "tornado/log.hpp"

@@ -8,7 +8,9 @@
 
 #include <functional>
 #include <tuple>
+#include <string>
 #include <type_traits>
+#include <typeinfo>
 #include <utility>
 
 namespace tornado::detail {
@@ -37,6 +39,34 @@ bool call_and_keep(Node* keeper, ContextRef& context, F& f, Args&&... args) noex
   return false;
 }
 
+/// A type's name as the program's author wrote it.
+TORNADO_EXPORT std::string readable_name(const std::type_info& type);
+
+/// What of an F is called.
+template <class F>
+struct Called {
+  static std::string name() { return readable_name(typeid(F)); }
+  static const void* address(const F& f) noexcept {
+    if constexpr (std::is_pointer_v<F>) {
+      return reinterpret_cast<const void*>(f);
+    } else {
+      return nullptr;
+    }
+  }
+};
+
+/// The callable of a node of type N.
+template <class N>
+struct CallableOf {
+  static const void* address(const Node& node) noexcept {
+    return Called<decltype(N::f_)>::address(static_cast<const N&>(node).f_);
+  }
+};
+
+/// The type of a node of type N that `function` handles, and that calls an F.
+template <auto function, class N, class F, Node::Kind kind>
+inline constexpr Node::Type callable_type{function, kind, &Called<F>::name, &CallableOf<N>::address};
+
 /// A callable and its arguments, stored by value, for one call. The call gets the arguments
 /// themselves, so that they may be move-only; by reference where it asks for that.
 template <class F, class... Args>
@@ -57,8 +87,17 @@ class Bound {
   }
 
  private:
+  friend struct Called<Bound>;
   F f_;
   std::tuple<Args...> args_;
+};
+
+template <class F, class... Args>
+struct Called<Bound<F, Args...>> {
+  static std::string name() { return Called<F>::name(); }
+  static const void* address(const Bound<F, Args...>& bound) noexcept {
+    return Called<F>::address(bound.f_);
+  }
 };
 
 /// Stands for a callback that the compiler was told to refuse, so that one error is all.
@@ -100,8 +139,9 @@ class Job final : public Node {
 
  private:
   template <class G>
-  explicit Job(G&& f) : Node(&on_event, Kind::job), f_(std::forward<G>(f)) {}
+  explicit Job(G&& f) : Node(callable_type<&on_event, Job, F, Kind::job>), f_(std::forward<G>(f)) {}
 
+  friend struct CallableOf<Job>;
   static void on_event(Node* node, Event event) noexcept {
     auto* self = static_cast<Job*>(node);
     if (event == Event::run && call_and_keep(self, self->context_, self->f_)) return;
@@ -129,8 +169,8 @@ class TORNADO_EXPORT StateCallback : public Node {
     StateCallback& node;
   };
 
-  StateCallback(Function function, StateBase& state) noexcept
-      : Node(function, Kind::callback), target(&state), link(*this) {}
+  StateCallback(const Type& type, StateBase& state) noexcept
+      : Node(type), target(&state), link(*this) {}
 
   StateBase* target;
   Link link;
@@ -160,8 +200,9 @@ class DoneCallback final : public StateCallback {
 
  private:
   template <class G>
-  DoneCallback(State<T>& state, G&& f) : StateCallback(&on_event, state), f_(std::forward<G>(f)) {}
+  DoneCallback(State<T>& state, G&& f) : StateCallback(callable_type<&on_event, DoneCallback, F, Kind::callback>, state), f_(std::forward<G>(f)) {}
 
+  friend struct CallableOf<DoneCallback>;
   static void on_event(Node* node, Event event) noexcept {
     auto* self = static_cast<DoneCallback*>(node);
     if (event == Event::run && self->run()) return;

@@ -26,10 +26,10 @@ class FutureWait {
     if (suspended_) wait_.~Wait();
   }
   template <class Promise>
-  void suspend(std::coroutine_handle<Promise> handle, StateBase& target) {
+  void suspend(std::coroutine_handle<Promise> handle, StateBase& target, const Where& where) {
     ::new (static_cast<void*>(&wait_)) Wait;
     suspended_ = true;
-    wait_.wait_for(handle, target);
+    wait_.wait_for(handle, target, where);
   }
   void check_cancelled() const {
     if (suspended_) wait_.check_cancelled();
@@ -51,12 +51,13 @@ class FutureWait {
 template <class T>
 class TakingAwaiter {
  public:
-  explicit TakingAwaiter(Future<T>&& future) noexcept : future_(std::move(future)) {}
+  TakingAwaiter(Future<T>&& future, const Where& where) noexcept
+      : future_(std::move(future)), where_(where) {}
 
   bool await_ready() const noexcept { return future_.done(); }
   template <class Promise>
   void await_suspend(std::coroutine_handle<Promise> handle) {
-    wait_.suspend(handle, *Access::state(future_));
+    wait_.suspend(handle, *Access::state(future_), where_);
   }
   T await_resume() {
     wait_.check_cancelled();
@@ -66,6 +67,7 @@ class TakingAwaiter {
 
  private:
   Future<T> future_;
+  Where where_;
   FutureWait wait_;
 };
 
@@ -73,12 +75,13 @@ class TakingAwaiter {
 template <class T>
 class LookingAwaiter {
  public:
-  explicit LookingAwaiter(const Future<T>& future) noexcept : future_(future) {}
+  LookingAwaiter(const Future<T>& future, const Where& where) noexcept
+      : future_(future), where_(where) {}
 
   bool await_ready() const noexcept { return future_.done(); }
   template <class Promise>
   void await_suspend(std::coroutine_handle<Promise> handle) {
-    wait_.suspend(handle, *Access::state(future_));
+    wait_.suspend(handle, *Access::state(future_), where_);
   }
   decltype(auto) await_resume() {
     wait_.check_cancelled();
@@ -87,19 +90,23 @@ class LookingAwaiter {
 
  private:
   Future<T> future_;  // a copy: the caller's variable may change meanwhile
+  Where where_;
   FutureWait wait_;
 };
 
 class MomentAwaiter final : public Awaiter {
  public:
-  MomentAwaiter() noexcept {}
+  explicit MomentAwaiter(const Where& where) noexcept : where_(where) {}
 
   bool await_ready() const noexcept { return false; }
   template <class Promise>
   void await_suspend(std::coroutine_handle<Promise> handle) {
-    wait_for_iteration(handle);
+    wait_for_iteration(handle, where_);
   }
   void await_resume() const { check_cancelled(); }
+
+ private:
+  Where where_;
 };
 
 /// Awaits a variable of the library's own. g++ 12 copies an awaiter that await_transform returns by
@@ -107,16 +114,17 @@ class MomentAwaiter final : public Awaiter {
 template <class A>
 class NamedAwaiter {
  public:
-  explicit NamedAwaiter(A& awaiter) noexcept : awaiter_(&awaiter) {}
+  NamedAwaiter(A& awaiter, const Where& where) noexcept : awaiter_(&awaiter), where_(where) {}
   bool await_ready() const noexcept { return awaiter_->await_ready(); }
   template <class Promise>
   void await_suspend(std::coroutine_handle<Promise> handle) {
-    awaiter_->await_suspend(handle);
+    awaiter_->await_suspend(handle, where_);
   }
   decltype(auto) await_resume() { return awaiter_->await_resume(); }
 
  private:
   A* awaiter_;
+  Where where_;
 };
 
 /// Lets the compiler go on behind a co_await that was refused, without more errors.
@@ -154,25 +162,27 @@ class RefusedPromise {
 class AwaitingRunner : public RunnerBase {
  public:
   template <class U>
-  TakingAwaiter<U> await_transform(Future<U>&& future) noexcept {
-    return TakingAwaiter<U>(std::move(future));
+  TakingAwaiter<U> await_transform(Future<U>&& future, Where where = Where::current()) noexcept {
+    return TakingAwaiter<U>(std::move(future), where);
   }
   template <class U>
-  LookingAwaiter<U> await_transform(const Future<U>& future) noexcept {
-    return LookingAwaiter<U>(future);
+  LookingAwaiter<U> await_transform(const Future<U>& future, Where where = Where::current()) noexcept {
+    return LookingAwaiter<U>(future, where);
   }
   template <class U>
-  LookingAwaiter<U> await_transform(Future<U>& future) noexcept {
-    return LookingAwaiter<U>(future);
+  LookingAwaiter<U> await_transform(Future<U>& future, Where where = Where::current()) noexcept {
+    return LookingAwaiter<U>(future, where);
   }
-  MomentAwaiter await_transform(gen::Moment) noexcept { return MomentAwaiter(); }
+  MomentAwaiter await_transform(gen::Moment, Where where = Where::current()) noexcept {
+    return MomentAwaiter(where);
+  }
   template <std::derived_from<Awaiter> A>
-  NamedAwaiter<A> await_transform(A& awaiter) noexcept {
-    return NamedAwaiter<A>(awaiter);
+  NamedAwaiter<A> await_transform(A& awaiter, Where where = Where::current()) noexcept {
+    return NamedAwaiter<A>(awaiter, where);
   }
 
   template <class U>
-  auto await_transform(U&& value) {
+  auto await_transform(U&& value, Where where = Where::current()) {
     using gen::convert_yielded;
     static_assert(gen::ConvertibleToFuture<U>,
                   "co_await, in a coroutine that returns tornado::Future, takes a Future, "
@@ -180,7 +190,7 @@ class AwaitingRunner : public RunnerBase {
                   "convert_yielded makes a Future of");
     if constexpr (gen::ConvertibleToFuture<U>) {
       auto future = convert_yielded(std::forward<U>(value));
-      return TakingAwaiter<typename decltype(future)::value_type>(std::move(future));
+      return TakingAwaiter<typename decltype(future)::value_type>(std::move(future), where);
     } else {
       return AwaitsAnything();
     }

@@ -40,8 +40,8 @@ class TORNADO_EXPORT DeadlineAwaiter final : public Awaiter {
 
   bool await_ready() const noexcept { return target_ != nullptr && target_->done(); }
   template <class Promise>
-  void await_suspend(std::coroutine_handle<Promise> handle) {
-    wait_until(handle, target_, timer_);
+  void await_suspend(std::coroutine_handle<Promise> handle, const Where& where) {
+    wait_until(handle, target_, timer_, where);
   }
   /// False when time ran out. Does not look at the result.
   bool await_resume() {
@@ -71,8 +71,8 @@ class DoneAwaiter final : public Awaiter {
 
   bool await_ready() const noexcept { return wanted_->done(); }
   template <class Promise>
-  void await_suspend(std::coroutine_handle<Promise> handle) {
-    wait_for(handle, *wanted_);
+  void await_suspend(std::coroutine_handle<Promise> handle, const Where& where) {
+    wait_for(handle, *wanted_, where);
   }
   void await_resume() const { check_cancelled_quietly(); }
 
@@ -86,9 +86,9 @@ class TORNADO_EXPORT ManyAwaiter : public Awaiter, public Origin {
  public:
   bool await_ready() const noexcept { return finished_; }
   template <class Promise>
-  void await_suspend(std::coroutine_handle<Promise> handle) {
+  void await_suspend(std::coroutine_handle<Promise> handle, const Where& where) {
     start();
-    wait_for(handle, *all_);
+    wait_for(handle, *all_, where);
   }
 
  protected:
@@ -108,6 +108,7 @@ class TORNADO_EXPORT ManyAwaiter : public Awaiter, public Origin {
   void start();
   Answer cancel_requested(StateBase& state) noexcept override;
   bool collect_frames(std::vector<Suspension*>& frames) const override;
+  std::string describe() const override;
   static void child_done(Node* node, Event event) noexcept;
   bool complete() const noexcept;
 

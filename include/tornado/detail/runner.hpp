@@ -9,12 +9,17 @@
 
 #include <coroutine>
 #include <cstdint>
+#include <source_location>
+#include <string>
 #include <utility>
 
 namespace tornado::detail {
 
 class Awaiter;
 class RunnerBase;
+
+/// The line of a co_await, and its coroutine.
+using Where = std::source_location;
 
 /// A coroutine that has been suspended, as the loop knows it: from then on it is in the loop's
 /// list, so that nothing suspended is lost when the loop closes. Part of the promise, but made only
@@ -43,7 +48,13 @@ class TORNADO_EXPORT Suspension final : public Hook, public Origin {
   /// Resumes it. It may be gone when this returns.
   void go_on() noexcept;
 
+  std::string describe() const override;
+  /// What it waits for, for people.
+  std::string describe_wait() const;
+  std::uint64_t number() const noexcept { return number_; }
+
   bool cancel_wanted = false;  // asked for, but not met yet
+  Where where;                 // it waits, or waited last
 
  private:
   friend class Awaiter;
@@ -139,22 +150,26 @@ class TORNADO_EXPORT Awaiter : public Node {
   /// happened already: then that is delivered.
   bool cancel() noexcept;
 
+  /// Who waits, if `node` is an Awaiter; else null.
+  static const Suspension* waiter_of(const Node& node) noexcept;
+
  protected:
-  Awaiter() noexcept : Node(&resume, Kind::awaiter) {}
+  Awaiter() noexcept : Node(node_type<&resume, Kind::awaiter>) {}
   ~Awaiter() = default;
 
   /// For await_suspend: resumes when `target` is done.
   template <class Promise>
-  void wait_for(std::coroutine_handle<Promise> handle, StateBase& target) {
-    prepare(RunnerBase::checked(handle));
+  void wait_for(std::coroutine_handle<Promise> handle, StateBase& target, const Where& where) {
+    prepare(RunnerBase::checked(handle), where);
     target_ = &target;
     target.add_waiter(*this);
     suspended(handle.address());
   }
   /// For await_suspend: resumes when `target`, if there is one, is done, or at `deadline`.
   template <class Promise>
-  void wait_until(std::coroutine_handle<Promise> handle, StateBase* target, TimerNode& timer) {
-    prepare(RunnerBase::checked(handle));
+  void wait_until(std::coroutine_handle<Promise> handle, StateBase* target, TimerNode& timer,
+                  const Where& where) {
+    prepare(RunnerBase::checked(handle), where);
     target_ = target;
     timer_ = &timer;
     timer.start();
@@ -165,8 +180,8 @@ class TORNADO_EXPORT Awaiter : public Node {
   void timed_out() noexcept;
   /// For await_suspend: resumes in the loop's next iteration.
   template <class Promise>
-  void wait_for_iteration(std::coroutine_handle<Promise> handle) {
-    prepare(RunnerBase::checked(handle));
+  void wait_for_iteration(std::coroutine_handle<Promise> handle, const Where& where) {
+    prepare(RunnerBase::checked(handle), where);
     queue_for_iteration();
     suspended(handle.address());
   }
@@ -180,7 +195,7 @@ class TORNADO_EXPORT Awaiter : public Node {
   /// A request to cancel was passed on to the target.
   bool asked_target() const noexcept { return asked_target_; }
 
-  void prepare(RunnerBase& runner);
+  void prepare(RunnerBase& runner, const Where& where);
   /// A request to cancel that came before is met now.
   void suspended(void* frame) noexcept;
 

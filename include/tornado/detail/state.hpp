@@ -14,6 +14,7 @@
 #include <exception>
 #include <memory>
 #include <new>
+#include <string>
 #include <type_traits>
 #include <utility>
 #include <vector>
@@ -66,6 +67,12 @@ class List {
   List& operator=(const List&) = delete;
 
   bool empty() const noexcept { return head_.next_ == nullptr || head_.next_ == &head_; }
+  /// Counts.
+  std::size_t size() const noexcept {
+    std::size_t count = 0;
+    for_each([&count](const T&) { ++count; });
+    return count;
+  }
   T& back() const noexcept { return *static_cast<T*>(head_.prev_); }
   void push_back(T& item) noexcept {
     Hook& hook = item;
@@ -124,21 +131,30 @@ class Node : public Hook {
     callback,  // waits for a Future and is held by it
     job,       // waits for nothing but its turn
   };
-  using Function = void (*)(Node*, Event) noexcept;
+  struct Type {
+    void (*function)(Node*, Event) noexcept;
+    Kind kind;
+    // For messages: what is called, where that is known.
+    std::string (*name)() = nullptr;
+    const void* (*address)(const Node&) noexcept = nullptr;  // if it is a plain function
+  };
 
-  Node(Function function, Kind kind) noexcept : function_(function), kind_(kind) {}
+  explicit Node(const Type& type) noexcept : type_(&type) {}
 
-  void handle(Event event) noexcept { function_(this, event); }
-  Kind kind() const noexcept { return kind_; }
+  void handle(Event event) noexcept { type_->function(this, event); }
+  Kind kind() const noexcept { return type_->kind; }
+  const Type& type() const noexcept { return *type_; }
 
   /// The loop on which it runs; null until it waits for something.
   LoopCore* loop = nullptr;
 
  private:
-  Function function_;
-
-  Kind kind_;
+  const Type* type_;
 };
+
+/// The type of a node that `function` handles.
+template <auto function, Node::Kind kind>
+inline constexpr Node::Type node_type{function, kind};
 
 /// What stands behind a pending Future and can be asked to give up: a coroutine, a timer, a read.
 class TORNADO_EXPORT Origin {
@@ -149,6 +165,8 @@ class TORNADO_EXPORT Origin {
   /// Appends the coroutines that are suspended behind it and that nobody else waits for. False when
   /// one of them runs now: those which wait for that must stay.
   virtual bool collect_frames(std::vector<Suspension*>& frames) const;
+  /// What it is, for people.
+  virtual std::string describe() const;
 
  protected:
   Origin() = default;

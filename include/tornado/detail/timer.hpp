@@ -16,7 +16,7 @@ class TORNADO_EXPORT TimerNode : public Node {
  public:
   using TimePoint = std::chrono::steady_clock::time_point;
 
-  TimerNode(Function function, TimePoint when) noexcept : Node(function, Kind::job), when_(when) {}
+  TimerNode(const Type& type, TimePoint when) noexcept : Node(type), when_(when) {}
   ~TimerNode() { stop(); }
 
   TimePoint when() const noexcept { return when_; }
@@ -46,7 +46,7 @@ class TORNADO_EXPORT SharedTimer : public TimerNode {
   void remove() noexcept;
 
  protected:
-  SharedTimer(Function function, TimePoint when) noexcept : TimerNode(function, when) {}
+  SharedTimer(const Type& type, TimePoint when) noexcept : TimerNode(type, when) {}
 
  private:
   virtual void free_() noexcept = 0;
@@ -70,7 +70,8 @@ class CallbackTimer final : public SharedTimer {
 
  private:
   template <class G>
-  CallbackTimer(TimePoint when, G&& f) : SharedTimer(&on_event, when), f_(std::forward<G>(f)) {}
+  CallbackTimer(TimePoint when, G&& f) : SharedTimer(callable_type<&on_event, CallbackTimer, F, Kind::job>, when), f_(std::forward<G>(f)) {}
+  friend struct CallableOf<CallbackTimer>;
   ~CallbackTimer() {
     if (engaged_) f_.~F();
   }
