@@ -248,7 +248,7 @@ TEST_SUITE("taskgroup") {
         test::Loop loop;
         const Future<void> future = gen::task_group([&](TaskGroup& group) -> Future<void> {
           group.create_task(sleeper, std::ref(order), 'a', 1'000'000);
-          group.create_task([&order](Note) -> Future<void> { co_await Future<void>(); },
+          group.create_task([](Note) -> Future<void> { co_await Future<void>(); },
                             Note(order, 'n'));
           static_cast<void>(group.drain(1h));
           co_return;
@@ -305,8 +305,7 @@ TEST_SUITE("taskgroup") {
     };
     server = std::make_unique<test::Server>([&](IOStream, Address) -> Future<void> {
       const auto body = [&](TaskGroup& group) -> Future<void> {
-        group.create_task([&order](Note) -> Future<void> { co_await Future<void>(); },
-                          Note(order, 'x'));
+        group.create_task([](Note) -> Future<void> { co_await Future<void>(); }, Note(order, 'x'));
         child_ended = group.create_task(destroyer, Note(order, 'd'));
         co_return;
       };
