@@ -57,7 +57,7 @@ std::string place_of(const Where& where) {
 std::string symbol_at(const void* address) {
 #if !defined(_WIN32)
   Dl_info info;
-  if (::dladdr(address, &info) != 0 && info.dli_sname != nullptr) return demangled(info.dli_sname);
+  if (::dladdr(address, &info) != 0 && info.dli_saddr == address) return demangled(info.dli_sname);
 #endif
   return fmt::format("the function at {}", address);
 }

@@ -90,8 +90,14 @@ void Suspension::go_on() noexcept {
 // A request that cannot be met now, because the coroutine runs or its wait is over, is met at its
 // next suspension.
 Origin::Answer Suspension::cancel_requested(StateBase&) noexcept {
-  if (waiting_ == nullptr || !waiting_->cancel()) cancel_wanted = true;
+  for (Suspension* next = this; next != nullptr;) next = next->ask();
   return Answer::later;
+}
+
+Suspension* Suspension::ask() noexcept {
+  Suspension* next = nullptr;
+  if (waiting_ == nullptr || !waiting_->ask(next)) cancel_wanted = true;
+  return next;
 }
 
 void Suspension::destroy_frame() noexcept {
@@ -112,9 +118,14 @@ bool collect_frames_behind(const StateBase& state, std::vector<Suspension*>& fra
 }
 
 bool Suspension::collect_frames(std::vector<Suspension*>& frames) const {
-  if (!suspended()) return false;
-  frames.push_back(const_cast<Suspension*>(this));
-  return awaited() == nullptr || collect_frames_behind(*awaited(), frames);
+  for (const Suspension* frame = this;;) {
+    if (!frame->suspended()) return false;
+    frames.push_back(const_cast<Suspension*>(frame));
+    const StateBase* target = frame->awaited();
+    if (target == nullptr || target->origin() == nullptr || !only_awaiter(*target)) return true;
+    frame = dynamic_cast<const Suspension*>(target->origin());
+    if (frame == nullptr) return target->origin()->collect_frames(frames);
+  }
 }
 
 void destroy_coroutine(const StateBase& state) noexcept {
@@ -197,11 +208,20 @@ void Awaiter::timed_out() noexcept {
 }
 
 bool Awaiter::cancel() noexcept {
+  Suspension* next = nullptr;
+  if (!ask(next)) return false;
+  while (next != nullptr) next = next->ask();
+  return true;
+}
+
+bool Awaiter::ask(Suspension*& next) noexcept {
   if (cancelled_) return true;
   if (timed_out_ || (target_ != nullptr && target_->done())) return false;
   if (target_ != nullptr && only_awaiter(*target_)) {
     asked_target_ = true;
-    return target_->cancel();
+    next = dynamic_cast<Suspension*>(target_->origin());
+    if (next == nullptr) target_->cancel();
+    return true;
   }
   cancelled_ = true;
   if (timer_ != nullptr) timer_->stop();

@@ -135,6 +135,9 @@ void TaskGroupCore::ended(const StateBase& state, Role role) noexcept {
       errors_.push_back(state.error);
     }
     cancel_children(true, false);
+  } else if (state.status() == Status::cancelled && role == Role::body && for_body_ == 0) {
+    body_cancelled_ = true;  // by somebody else: by a child that it awaited, for one
+    cancel_children(true, false);
   }
   one_less(role);
 }
@@ -189,7 +192,7 @@ Future<void> TaskGroupCore::join(std::shared_ptr<TaskGroupCore> core) {
   core->open_ = false;
   if (core->errors_.size() == 1) std::rethrow_exception(core->errors_.front());
   if (core->errors_.size() > 1) throw ExceptionGroup(std::move(core->errors_));
-  if (cancelled) throw CancelledError();
+  if (cancelled || core->body_cancelled_) throw CancelledError();
 }
 
 Future<void> TaskGroupCore::drain(std::shared_ptr<TaskGroupCore> core, Deadline deadline) {

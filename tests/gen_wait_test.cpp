@@ -390,10 +390,9 @@ TEST_SUITE("gen") {
     CHECK(last.cancelled());
   }
 
-  TEST_CASE("cancel: of a chain of coroutines") {
-    // A request goes from call to call, and uses stack for each.
+  TEST_CASE("Future.cancel: of a chain of 100,000 coroutines") {
     test::Loop loop;
-    const Future<int> last = chain(Future<int>(), test::sanitized ? 1000 : 10'000);
+    const Future<int> last = chain(Future<int>(), test::sanitized ? 1000 : 100'000);
     last.cancel();
     loop.run_until([&] { return last.done(); });
     CHECK(last.cancelled());

@@ -252,6 +252,21 @@ TEST_SUITE("taskgroup") {
 
   // ---- Cancelling -------------------------------------------------------------------------------
 
+  TEST_CASE("gen.task_group: a body that ends cancelled by itself ends the group so") {
+    test::Loop loop;
+    Future<void> other;
+    Future<void> gate;
+    const Future<void> group = gen::task_group([&](TaskGroup& made) -> Future<void> {
+      other = made.create_task(wait_for, gate);
+      const Future<void> awaited = made.create_task(wait_for, Future<void>());
+      awaited.cancel();
+      co_await awaited;
+    });
+    loop.run_until([&] { return group.done(); });
+    CHECK(group.cancelled());
+    CHECK(other.cancelled());
+  }
+
   TEST_CASE("gen.task_group: cancelled, it cancels body and children, and waits for them") {
     test::Loop loop;
     std::string out;

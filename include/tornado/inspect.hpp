@@ -43,7 +43,7 @@ struct Coroutine {
 struct Metrics {
   std::uint64_t turns = 0;        // events from the reactor, each with what it caused
   std::uint64_t callbacks = 0;    // callbacks, timeouts and resumptions of coroutines
-  std::size_t queued = 0;         // callbacks and coroutines that are ready to run
+  std::size_t queued = 0;         // callbacks of the next iteration, coroutines to resume
   std::size_t timeouts = 0;       // that are still to come
   std::size_t handlers = 0;       // descriptors given to add_handler
   std::size_t coroutines = 0;     // that are suspended

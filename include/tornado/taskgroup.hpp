@@ -100,6 +100,7 @@ class TORNADO_EXPORT TaskGroupCore {
   int for_body_ = 0;  // requests to cancel
   int for_children_ = 0;
   bool body_runs_ = false;
+  bool body_cancelled_ = false;
   bool open_ = true;
   bool destroyed_ = false;
   std::vector<std::exception_ptr> errors_;
@@ -163,12 +164,14 @@ namespace gen {
 ///     });
 ///
 /// When a child or the body fails, all others are cancelled. A child that ends cancelled is no
-/// failure. Python: `async with asyncio.TaskGroup() as group`.
+/// failure. A body that ends so, and not because of the group, has the children cancelled, too, and
+/// the group ends with CancelledError. Python: `async with asyncio.TaskGroup() as group`.
 ///
 /// \par Fails with
 ///   what the child or the body failed with; `ExceptionGroup` when several did.
 ///
-/// Cancelling it cancels body and children, and waits for them.
+/// Cancelling it cancels body and children, and waits for them; once more, while they clean up,
+/// it does so again.
 template <class F>
 [[nodiscard]] Future<void> task_group(F body);
 

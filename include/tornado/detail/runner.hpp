@@ -58,6 +58,9 @@ class TORNADO_EXPORT Suspension final : public Hook, public Origin {
 
  private:
   friend class Awaiter;
+  /// Passes a request to cancel on. Returns who is to be asked next, or null: not by a call, since
+  /// the chain of those that wait for each other may be long.
+  Suspension* ask() noexcept;
 
   RunnerBase& runner_;
   const std::uint64_t number_;
@@ -202,6 +205,8 @@ class TORNADO_EXPORT Awaiter : public Node {
  private:
   friend class Suspension;
 
+  /// One step of cancel(); where another coroutine is to be asked, `next` is that.
+  bool ask(Suspension*& next) noexcept;
   void queue_for_iteration();
   static void resume(Node* node, Event event) noexcept;
   [[noreturn]] static void throw_cancelled();
