@@ -8,6 +8,7 @@
 #include "tornado/ioloop.hpp"
 #include "tornado/log.hpp"
 
+#include <cstddef>
 #include <functional>
 #include <future>
 #include <memory>
@@ -77,7 +78,7 @@ TEST_SUITE("gen") {
   TEST_CASE("gen.Task: the callback takes what the result can be made of") {
     const auto literal = [](const auto& callback) { callback("text"); };
     CHECK(gen::Task<std::string>(literal).result() == "text");
-    const auto two = [](const auto& callback) { callback(3, 'x'); };
+    const auto two = [](const auto& callback) { callback(std::size_t{3}, 'x'); };
     CHECK(gen::Task<std::string>(two).result() == "xxx");
     const auto none = [](const auto& callback) { callback(); };
     CHECK(gen::Task<std::string>(none).result().empty());
