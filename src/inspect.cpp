@@ -49,9 +49,9 @@ std::string function_of(const Where& where) {
 }
 
 std::string place_of(const Where& where) {
-  return where.line() == 0 ? function_of(where)
-                           : fmt::format("{} at {}:{}", function_of(where), where.file_name(),
-                                         where.line());
+  return where.line() == 0
+             ? function_of(where)
+             : fmt::format("{} at {}:{}", function_of(where), where.file_name(), where.line());
 }
 
 std::string symbol_at(const void* address) {

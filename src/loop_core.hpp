@@ -238,8 +238,8 @@ class LoopCore : public std::enable_shared_from_this<LoopCore> {
 
   std::uint64_t turns_ = 0;
   std::uint64_t callbacks_run_ = 0;
-  IOLoop::Clock::duration slow_{};           // zero: not looked at
-  TimerNode::TimePoint measured_since_;      // default: time is not measured
+  IOLoop::Clock::duration slow_{};       // zero: not looked at
+  TimerNode::TimePoint measured_since_;  // default: time is not measured
   TimerNode::TimePoint turn_began_;
   IOLoop::Clock::duration busy_{};
   bool reports_leaks_ = false;

@@ -44,7 +44,8 @@ class TaskGroupCore::Child final : public Hook {
  private:
   class Wait final : public Node {
    public:
-    explicit Wait(Child& child) noexcept : Node(node_type<&on_event, Kind::awaiter>), child_(child) {}
+    explicit Wait(Child& child) noexcept
+        : Node(node_type<&on_event, Kind::awaiter>), child_(child) {}
 
    private:
     static void on_event(Node* node, Event event) noexcept {

@@ -30,11 +30,13 @@ Future<int> outer(Future<int> future) {
   co_return co_await inner;
 }
 
+Future<void> pass_an_iteration() { co_await gen::moment; }
+
+Future<std::string> read_line(IOStream stream) { co_return co_await stream.read_until("\n"); }
+
 gen::AsyncGenerator<int> numbers() { co_yield 1; }
 
-bool contains(std::string_view text, std::string_view part) {
-  return text.find(part) != text.npos;
-}
+bool contains(std::string_view text, std::string_view part) { return text.find(part) != text.npos; }
 
 /// Keeps the thread busy until `time` has passed.
 void spin(std::chrono::nanoseconds time) {
@@ -61,10 +63,10 @@ TEST_SUITE("inspect") {
     const Future<int> work = outer(gate);
     const auto all = inspect::coroutines(loop);
     REQUIRE(all.size() == 2);
-    CHECK(contains(all[0].function, "outer(tornado::Future<int>)"));
+    CHECK(contains(all[0].function, "outer("));
     CHECK(contains(all[0].file, "inspect_test.cpp"));
     CHECK(all[0].waits_for == "coroutine " + std::to_string(all[1].number));
-    CHECK(contains(all[1].function, "wait_for(tornado::Future<int>)"));
+    CHECK(contains(all[1].function, "wait_for("));
     CHECK_FALSE(contains(all[1].function, "Frame"));
     CHECK(all[1].line == line_of_wait);
     CHECK(all[1].waits_for == "a Future");
@@ -81,27 +83,23 @@ TEST_SUITE("inspect") {
     const Future<std::vector<int>> several =
         gen::multi(std::vector<Future<int>>{Future<int>(), wait_for(Future<int>())});
     const Future<std::size_t> any = gen::when_any(Future<int>(), Future<int>());
-    const auto pause = []() -> Future<void> { co_await gen::moment; };
-    const Future<void> pausing = pause();
+    const Future<void> pausing = pass_an_iteration();
     const auto all = inspect::coroutines(loop);
     CHECK(contains(find(all, "sleep").waits_for, "a timeout in 3"));
     CHECK(contains(find(all, "with_timeout").waits_for, "a Future, or a timeout in 3"));
     CHECK(contains(find(all, "multi_vector").waits_for, "all of a Future, coroutine "));
     CHECK(find(all, "wait_for_first").waits_for == "the first of a Future, a Future");
-    CHECK(find(all, "lambda").waits_for == "the next iteration");
+    CHECK(find(all, "pass_an_iteration").waits_for == "the next iteration");
   }
 
   TEST_CASE("coroutines: streams and generators") {
     test::Loop loop;
     auto [here, there] = test::make_iostream_pair(test::Transport::local);
-    const auto read = [](IOStream stream) -> Future<std::string> {
-      co_return co_await stream.read_until("\n");
-    };
-    const Future<std::string> reading = read(here);
+    const Future<std::string> reading = read_line(here);
     gen::AsyncGenerator<int> generator = numbers();
     const Future<std::optional<int>> next = generator.next();
     const auto all = inspect::coroutines(loop);
-    CHECK(find(all, "lambda").waits_for == "a read from fd " + std::to_string(here.fileno()));
+    CHECK(find(all, "read_line").waits_for == "a read from fd " + std::to_string(here.fileno()));
     // Stopped at a value it belongs to its handle: it waits for nothing of the loop's.
     CHECK(all.size() == 1);
   }
@@ -111,8 +109,9 @@ TEST_SUITE("inspect") {
     CHECK(inspect::dump(loop).empty());
     const Future<int> work = wait_for(Future<int>());
     const std::string text = inspect::dump(loop);
-    CHECK(contains(text, "wait_for(tornado::Future<int>) at "));
-    CHECK(contains(text, "inspect_test.cpp:" + std::to_string(line_of_wait) + " waits for a Future\n"));
+    CHECK(contains(text, ") at "));
+    CHECK(contains(text,
+                   "inspect_test.cpp:" + std::to_string(line_of_wait) + " waits for a Future\n"));
   }
 
   TEST_CASE("metrics: what has run, and what is left") {
@@ -136,7 +135,8 @@ TEST_SUITE("inspect") {
 
     int ends[2];
     REQUIRE(::pipe(ends) == 0);
-    loop.add_handler(ends[0], [](int, int) {}, IOLoop::READ);
+    loop.add_handler(
+        ends[0], [](int, int) {}, IOLoop::READ);
     CHECK(inspect::metrics(loop).handlers == 1);
     loop.remove_handler(ends[0]);
     CHECK(inspect::metrics(loop).handlers == 0);
@@ -167,7 +167,7 @@ TEST_SUITE("inspect") {
     test::Loop loop;
     inspect::report_slow_callbacks(loop, 1ms);
     SUBCASE("a callable") {
-      const test::ExpectLog log(log::app_log, "lambda", LogLevel::warning);
+      const test::ExpectLog log(log::app_log, "a callback of type ", LogLevel::warning);
       loop.add_callback([] { spin(2ms); });
       loop.iterate(2);
     }
@@ -211,7 +211,7 @@ TEST_SUITE("inspect") {
     }
   }
 
-  TEST_CASE("report_slow_callbacks: zero ends it; what is fast is not reported") {
+  TEST_CASE("report_slow_callbacks: what is fast is not reported, and with zero nothing") {
     test::Loop loop;
     inspect::report_slow_callbacks(loop, 1h);
     loop.add_callback([] { spin(2ms); });

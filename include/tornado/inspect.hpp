@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// tornado/inspect.hpp: what a loop is doing: its coroutines and what they wait for, its figures, the
-// callbacks that take too long.
+// tornado/inspect.hpp: what a loop is doing: its coroutines and what they wait for, its figures,
+// the callbacks that take too long.
 //
 // For the loop's thread only.
 #pragma once
@@ -41,12 +41,12 @@ struct Coroutine {
 
 /// A loop's figures. What is counted is counted from the loop's beginning.
 struct Metrics {
-  std::uint64_t turns = 0;        // events from the reactor, each with what it caused
-  std::uint64_t callbacks = 0;    // callbacks, timeouts and resumptions of coroutines
-  std::size_t queued = 0;         // callbacks of the next iteration, coroutines to resume
-  std::size_t timeouts = 0;       // that are still to come
-  std::size_t handlers = 0;       // descriptors given to add_handler
-  std::size_t coroutines = 0;     // that are suspended
+  std::uint64_t turns = 0;          // events from the reactor, each with what it caused
+  std::uint64_t callbacks = 0;      // callbacks, timeouts and resumptions of coroutines
+  std::size_t queued = 0;           // callbacks of the next iteration, coroutines to resume
+  std::size_t timeouts = 0;         // that are still to come
+  std::size_t handlers = 0;         // descriptors given to add_handler
+  std::size_t coroutines = 0;       // that are suspended
   std::chrono::nanoseconds busy{};  // time in turns since measure_time
   std::chrono::nanoseconds idle{};  // time between them since then
 };
@@ -58,8 +58,8 @@ struct Metrics {
 TORNADO_EXPORT void measure_time(IOLoop& loop, bool on = true);
 
 /// Logs a warning when a callback, a timeout, a handler or a coroutine between two waits takes
-/// `threshold` or longer, with its type, or function and line. Zero ends that. It takes two looks at
-/// the clock per callback. Tornado 4: `IOLoop.set_blocking_log_threshold`.
+/// `threshold` or longer, with its type, or function and line. Zero ends that. It takes two looks
+/// at the clock per callback. Tornado 4: `IOLoop.set_blocking_log_threshold`.
 TORNADO_EXPORT void report_slow_callbacks(IOLoop& loop, std::chrono::nanoseconds threshold);
 
 /// When `loop` is closed, logs a warning with `dump`'s lines if coroutines are suspended in it.

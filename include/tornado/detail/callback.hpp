@@ -7,8 +7,8 @@
 #include "tornado/detail/state.hpp"
 
 #include <functional>
-#include <tuple>
 #include <string>
+#include <tuple>
 #include <type_traits>
 #include <typeinfo>
 #include <utility>
@@ -65,7 +65,8 @@ struct CallableOf {
 
 /// The type of a node of type N that `function` handles, and that calls an F.
 template <auto function, class N, class F, Node::Kind kind>
-inline constexpr Node::Type callable_type{function, kind, &Called<F>::name, &CallableOf<N>::address};
+inline constexpr Node::Type callable_type{function, kind, &Called<F>::name,
+                                          &CallableOf<N>::address};
 
 /// A callable and its arguments, stored by value, for one call. The call gets the arguments
 /// themselves, so that they may be move-only; by reference where it asks for that.
@@ -200,7 +201,9 @@ class DoneCallback final : public StateCallback {
 
  private:
   template <class G>
-  DoneCallback(State<T>& state, G&& f) : StateCallback(callable_type<&on_event, DoneCallback, F, Kind::callback>, state), f_(std::forward<G>(f)) {}
+  DoneCallback(State<T>& state, G&& f)
+      : StateCallback(callable_type<&on_event, DoneCallback, F, Kind::callback>, state),
+        f_(std::forward<G>(f)) {}
 
   friend struct CallableOf<DoneCallback>;
   static void on_event(Node* node, Event event) noexcept {

@@ -166,7 +166,8 @@ class AwaitingRunner : public RunnerBase {
     return TakingAwaiter<U>(std::move(future), where);
   }
   template <class U>
-  LookingAwaiter<U> await_transform(const Future<U>& future, Where where = Where::current()) noexcept {
+  LookingAwaiter<U> await_transform(const Future<U>& future,
+                                    Where where = Where::current()) noexcept {
     return LookingAwaiter<U>(future, where);
   }
   template <class U>

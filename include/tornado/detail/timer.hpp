@@ -70,7 +70,9 @@ class CallbackTimer final : public SharedTimer {
 
  private:
   template <class G>
-  CallbackTimer(TimePoint when, G&& f) : SharedTimer(callable_type<&on_event, CallbackTimer, F, Kind::job>, when), f_(std::forward<G>(f)) {}
+  CallbackTimer(TimePoint when, G&& f)
+      : SharedTimer(callable_type<&on_event, CallbackTimer, F, Kind::job>, when),
+        f_(std::forward<G>(f)) {}
   friend struct CallableOf<CallbackTimer>;
   ~CallbackTimer() {
     if (engaged_) f_.~F();
