@@ -106,6 +106,7 @@ std::vector<inspect::Coroutine> LoopCore::coroutines() const {
   std::sort(all.begin(), all.end(),
             [](const Suspension* a, const Suspension* b) { return b->called_after(*a); });
   std::vector<inspect::Coroutine> coroutines;
+  coroutines.reserve(all.size());
   for (const Suspension* frame : all) {
     coroutines.push_back({frame->number(), function_of(frame->where),
                           frame->where.line() == 0 ? "" : frame->where.file_name(),

@@ -88,17 +88,18 @@ void TaskGroupCore::destroy_children() noexcept {
   open_ = false;
   destroyed_ = true;
   std::vector<Suspension*> frames;
-  std::vector<Ref<StateBase>> states;
-  children_.for_each([&](const Child& child) {
+  std::vector<std::unique_ptr<Child>> children;
+  children_.for_each([&](Child& child) {
     const std::size_t before = frames.size();
     if (child.state->origin() != nullptr && !child.state->origin()->collect_frames(frames)) {
       frames.resize(before);  // one of them runs now
     }
-    states.push_back(child.state);
+    children.emplace_back(&child);
   });
   destroy_frames(frames);
-  while (Child* child = children_.pop_front()) delete child;
-  for (const auto& state : states) {
+  for (auto& child : children) {
+    const Ref<StateBase> state = child->state;
+    child.reset();
     if (state->done()) continue;
     state->observed = false;  // nobody waits for those that run now
     state->cancel();

@@ -83,8 +83,8 @@ class List {
     head_.prev_ = &hook;
   }
   T* pop_front() noexcept {
-    if (empty()) return nullptr;
     Hook* hook = head_.next_;
+    if (hook == nullptr || hook == &head_) return nullptr;
     hook->unlink();
     return static_cast<T*>(hook);
   }
