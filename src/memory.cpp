@@ -67,6 +67,11 @@ void deallocate_more(void* memory, std::uint32_t list) noexcept {
   }
 }
 
+void free_block(Block* block, std::uint32_t list) noexcept {
+  if (was_not_claimed(block)) per_thread().handed_over = block->outer;
+  deallocate_to(block, list);
+}
+
 std::uint64_t advance_frame_number(std::uint64_t least) noexcept {
   PerThread& thread = per_thread();
   return thread.suspensions = std::max(thread.suspensions, least);

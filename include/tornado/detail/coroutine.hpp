@@ -212,10 +212,10 @@ class TypedRunner : public AwaitingRunner {
   static void operator delete(void* frame, std::size_t bytes) noexcept {
     char* memory = static_cast<char*>(frame) - block_offset<T>;
     const std::uint32_t list = PerThread::list_of(block_offset<T> + bytes);
-    if (withdraw_block(reinterpret_cast<Block*>(memory)) || list == 0) {
-      deallocate_to(memory, list);
+    if (list == 0 || was_not_claimed(reinterpret_cast<Block*>(memory))) {
+      free_block(reinterpret_cast<Block*>(memory), list);
     } else {
-      std::launder(reinterpret_cast<State<T>*>(memory))->release();
+      std::launder(reinterpret_cast<State<T>*>(memory))->release_from_frame();
     }
   }
 

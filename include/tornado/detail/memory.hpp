@@ -109,13 +109,11 @@ inline Block* claim_block(const void* promise, std::size_t offset) noexcept {
   return block;
 }
 
-/// Withdraws the hand-over when the frame has gone, or never came to be, and it was not claimed:
-/// because a parameter's copy threw before there was a promise. True in that case.
-inline bool withdraw_block(Block* block) noexcept {
-  PerThread& thread = per_thread();
-  if (thread.handed_over != block) return false;
-  thread.handed_over = block->outer;
-  return true;
+/// Whether no promise has claimed `block`: a parameter's copy threw before there was one.
+inline bool was_not_claimed(const Block* block) noexcept {
+  return per_thread().handed_over == block;
 }
+/// Frees a block without a state, and withdraws it if it was not claimed.
+TORNADO_EXPORT void free_block(Block* block, std::uint32_t list) noexcept;
 
 }  // namespace tornado::detail

@@ -281,6 +281,9 @@ class State final : public StateBase {
   void release() noexcept {  // as StateBase's, but for the compiler to see through
     if (drop_ref()) State::dispose();
   }
+  void release_from_frame() noexcept {  // the last to do so is mostly a Future
+    if (drop_ref()) dispose_from_frame();
+  }
 
   static State* create() {
     auto* state = ::new (allocate(sizeof(State))) State(1, PerThread::list_of(sizeof(State)));
@@ -330,6 +333,7 @@ class State final : public StateBase {
   ~State() { reset(); }
   // Seldom called, and not worth its size in every coroutine.
   TORNADO_COLD void destroy() noexcept { this->~State(); }
+  TORNADO_COLD void dispose_from_frame() noexcept { State::dispose(); }
   void dispose() noexcept override {
     const std::uint32_t list = memory();
     if (status() == Status::value) {
@@ -354,6 +358,7 @@ class TORNADO_EXPORT State<void> final : public StateBase {
   void release() noexcept {
     if (drop_ref()) State::dispose();
   }
+  void release_from_frame() noexcept { release(); }
   static State* create() {
     auto* state = ::new (allocate(sizeof(State))) State(1, PerThread::list_of(sizeof(State)));
     state->set_origin(nullptr);
