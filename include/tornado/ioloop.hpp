@@ -264,6 +264,7 @@ class TORNADO_EXPORT PeriodicCore : public std::enable_shared_from_this<Periodic
   /// Calls the callback; the state of the Future that it returned, or null.
   virtual Ref<StateBase> call() = 0;
 
+  class InCallback;
   static Future<void> run(std::shared_ptr<PeriodicCore> self);
   void schedule_next();
 
@@ -276,6 +277,9 @@ class TORNADO_EXPORT PeriodicCore : public std::enable_shared_from_this<Periodic
   bool in_callback_ = false;
 };
 
+/// A period with jitter: `random` is from 0 to 1. Never less than the clock's unit.
+TORNADO_EXPORT PeriodicCore::Duration jittered(PeriodicCore::Duration period, double jitter,
+                                               double random) noexcept;
 /// When the callback is due next, having been due at `last`; `interval` is positive.
 TORNADO_EXPORT PeriodicCore::TimePoint next_tick(PeriodicCore::TimePoint last,
                                                  PeriodicCore::TimePoint now,
