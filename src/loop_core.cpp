@@ -4,6 +4,7 @@
 #include "tornado/log.hpp"
 
 #include <asio/post.hpp>
+#include <fmt/format.h>
 
 #include <algorithm>
 #include <cerrno>
@@ -89,6 +90,11 @@ LoopCore::Turn::Turn(LoopCore& core) noexcept
 }
 
 LoopCore::Turn::~Turn() {
+  if (core_.forked()) {
+    fatal(
+        "a forked child returned into the loop that its parent runs. Fork before there is a loop, or "
+        "leave the child by exec or _exit.");
+  }
   if (core_.depth_ == 1) core_.drain();
   --core_.depth_;
   running_core = outer_;
@@ -96,6 +102,7 @@ LoopCore::Turn::~Turn() {
 
 void LoopCore::require_startable() const {
   if (closed_) throw std::logic_error("IOLoop::start: the loop has been closed");
+  require_own_process("IOLoop::start");
   if (running_core == this || running_) {
     throw std::logic_error("IOLoop::start: the loop is running already");
   }
@@ -317,6 +324,7 @@ void LoopCore::run_due() noexcept {
 
 PollSet& LoopCore::poll_set() {
   if (closed_) throw std::logic_error("IOLoop::add_handler: the loop has been closed");
+  require_own_process("IOLoop::add_handler");
   if (!poll_set_) poll_set_ = std::make_unique<PollSet>(*this);
   return *poll_set_;
 }
@@ -336,8 +344,28 @@ void LoopCore::wait_for_signal() {
             report_callback_exception();
           }
         });
+        if (signal_handlers_) signal_handlers_->dispatch();
         wait_for_signal();
       });
+}
+
+void LoopCore::require_own_process(const char* call) const {
+  if (!forked()) return;
+  throw std::logic_error(fmt::format(
+      "{}: the loop was made before a fork of which this is the child; make loops after "
+      "the fork, or call IOLoop::clear_current() in the child and make a new one",
+      call));
+}
+
+// The system's sets are shared with the parent: taking a descriptor out would be done to the
+// parent.
+void LoopCore::leave_parent() noexcept {
+  if (!forked() || closed_ || std::exchange(left_parent_, true)) return;
+  try {
+    io_->notify_fork(asio::execution_context::fork_child);
+  } catch (const std::exception&) {
+    // Not all descriptors are in its new set. Nobody will wait for them.
+  }
 }
 
 void LoopCore::report(std::exception_ptr error) noexcept {
@@ -362,6 +390,7 @@ void LoopCore::close(bool all_fds) {
     const std::lock_guard lock(mutex_);
     open_ = false;
   }
+  leave_parent();
   closed_ = true;  // nothing is scheduled any more: what is completed now is only recorded
   signals_.close();
   LoopCore* outer = std::exchange(running_core, this);
@@ -370,6 +399,7 @@ void LoopCore::close(bool all_fds) {
   drop_all();
   // Handlers of the program's own, and destructors of what was dropped, may have begun again.
   destroy_frames();
+  signal_handlers_.reset();
   if (all_fds && poll_set_) poll_set_->close_descriptors();
   poll_set_.reset();
   timer_.reset();
