@@ -138,6 +138,7 @@ void LoopCore::run() {
 }
 
 void LoopCore::stop() noexcept {
+  if (closed_) return;
   stop_ = true;
   io_->stop();
 }
