@@ -30,6 +30,8 @@ struct Worker {
 /// them, as Python's does: static objects that a function may use have to be there.
 class Leftovers {
  public:
+  explicit Leftovers(const Leftovers* parents) noexcept : parents_(parents) {}
+
   void add(std::shared_ptr<Worker> worker) {
     if (worker->thread.get_id() == std::this_thread::get_id() && at_exit_) {
       worker->thread.detach();
@@ -59,6 +61,7 @@ class Leftovers {
 
  private:
   const unsigned generation_ = fork_generation();
+  [[maybe_unused]] const Leftovers* parents_;  // which nobody else knows any more
   std::mutex mutex_;
   std::vector<std::shared_ptr<Worker>> workers_;
   std::atomic<bool> at_exit_{false};
@@ -77,7 +80,7 @@ Leftovers& leftovers() {
   } at_exit;
   Leftovers* found = current_leftovers;
   if (found != nullptr && found->belongs_here()) return *found;
-  auto made = std::make_unique<Leftovers>();
+  auto made = std::make_unique<Leftovers>(found);
   if (!current_leftovers.compare_exchange_strong(found, made.get())) return *found;
   return *made.release();
 }
@@ -175,7 +178,7 @@ DefaultExecutor::~DefaultExecutor() {
     pool_->close();
   } else {
     // The threads, and what they hold, are the parent's.
-    static_cast<void>(new std::shared_ptr<Pool>(std::move(pool_)));
+    keep_for_ever(std::move(pool_));
   }
 }
 

@@ -4,6 +4,9 @@
 #include "signals.hpp"
 
 #include <atomic>
+#include <memory>
+#include <utility>
+#include <vector>
 
 #include <pthread.h>
 
@@ -20,6 +23,11 @@ constinit std::atomic<unsigned> generation{0};
 });
 
 }  // namespace
+
+void keep_for_ever(std::shared_ptr<void> object) {
+  static auto* const kept = new std::vector<std::shared_ptr<void>>;
+  kept->push_back(std::move(object));
+}
 
 unsigned fork_generation() noexcept { return generation.load(std::memory_order_relaxed); }
 

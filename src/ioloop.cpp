@@ -117,7 +117,7 @@ IOLoop::~IOLoop() {
   if (core_->forked() && core_->is_running()) {
     // A child that exits inside a callback: all of this is in use, further down on the stack.
     open_loops().remove(number_);
-    static_cast<void>(new std::shared_ptr<detail::LoopCore>(std::move(core_)));
+    detail::keep_for_ever(std::move(core_));
     return;
   }
   try {
