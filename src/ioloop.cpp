@@ -14,6 +14,8 @@
 #include <unordered_set>
 #include <utility>
 
+#include <unistd.h>
+
 namespace tornado {
 namespace {
 
@@ -66,14 +68,27 @@ namespace detail {
 SyncCall::~SyncCall() = default;
 
 LoopCore& LoopCore::current() {
-  if (LoopCore* core = running()) return *core;
-  return *IOLoop::current().core_;
+  LoopCore* core = running();
+  if (core == nullptr) core = IOLoop::current().core_.get();
+  core->require_own_process("IOLoop::current");
+  return *core;
 }
 
 LoopCore& LoopCore::of(IOLoop& loop) {
   if (loop.core_->closed()) throw std::logic_error("get_io_context: the loop has been closed");
   return *loop.core_;
 }
+
+AsCurrent::AsCurrent(IOLoop& loop)
+    : previous_(current_loop.loop), previous_number_(current_loop.number) {
+  const LoopCore* running = LoopCore::running();
+  if (running != nullptr && running != loop.core_.get()) {
+    throw std::logic_error("IOLoop::run_in_executor: another loop is running on this thread");
+  }
+  loop.make_current();
+}
+
+AsCurrent::~AsCurrent() { current_loop = {previous_, previous_number_}; }
 
 void TimerNode::start() { start(LoopCore::current()); }
 void TimerNode::start(LoopCore& core) { core.add_timer(*this); }
@@ -99,6 +114,12 @@ IOLoop::IOLoop(MakeCurrent make_current)
 }
 
 IOLoop::~IOLoop() {
+  if (core_->forked() && core_->is_running()) {
+    // A child that exits inside a callback: all of this is in use, further down on the stack.
+    open_loops().remove(number_);
+    detail::keep_for_ever(std::move(core_));
+    return;
+  }
   try {
     close();
   } catch (const std::logic_error&) {
@@ -107,7 +128,10 @@ IOLoop::~IOLoop() {
 }
 
 IOLoop& IOLoop::current() {
-  if (IOLoop* loop = current_or_null()) return *loop;
+  if (IOLoop* loop = current_or_null()) {
+    loop->core_->require_own_process("IOLoop::current");
+    return *loop;
+  }
   auto& own = thread_loop();
   own = std::make_unique<IOLoop>(MakeCurrent::always);
   return *own;
@@ -140,12 +164,19 @@ void IOLoop::stop() { core_->stop(); }
 void IOLoop::close(bool all_fds) {
   core_->close(all_fds);
   open_loops().remove(number_);
+  default_executor_.reset();
 }
 
-void IOLoop::add_job(detail::Node* job) noexcept { core_->post(*job); }
+void IOLoop::add_job(detail::Node* job) {
+  if (core_->forked()) {
+    job->handle(detail::Node::Event::drop);
+    core_->require_own_process("IOLoop::add_callback");
+  }
+  core_->post(*job);
+}
 
 bool IOLoop::add_callback_from_signal(void (*callback)(void*), void* argument) noexcept {
-  return core_->signal(callback, argument);
+  return !core_->forked() && core_->signal(callback, argument);
 }
 
 Deadline IOLoop::deadline_at(double when) {
@@ -159,6 +190,7 @@ Deadline IOLoop::deadline_at(double when) {
 Timeout IOLoop::schedule(detail::SharedTimer* timer) {
   detail::Ref<detail::SharedTimer> handle(timer);
   if (!core_->closed()) {
+    core_->require_own_process("IOLoop::call_at");
     timer->add_ref();  // the queue's
     timer->start(*core_);
   }
@@ -176,6 +208,13 @@ double IOLoop::time() const noexcept {
 void IOLoop::add_handler(native_handle_type fd, Handler handler, int events) {
   core_->poll_set().add(fd, std::move(handler), events);
 }
+
+void IOLoop::add_object_handler(native_handle_type fd, Handler handler, int events,
+                                std::function<void()> close_object) {
+  core_->poll_set().add(fd, std::move(handler), events, std::move(close_object));
+}
+
+void IOLoop::close_fd(native_handle_type fd) noexcept { ::close(fd); }
 
 void IOLoop::update_handler(native_handle_type fd, int events) {
   core_->poll_set().update(fd, events);

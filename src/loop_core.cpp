@@ -4,6 +4,7 @@
 #include "tornado/log.hpp"
 
 #include <asio/post.hpp>
+#include <fmt/format.h>
 
 #include <algorithm>
 #include <cerrno>
@@ -91,6 +92,11 @@ LoopCore::Turn::Turn(LoopCore& core) noexcept
 }
 
 LoopCore::Turn::~Turn() {
+  if (core_.forked()) {
+    fatal(
+        "a forked child returned into the loop that its parent runs. Fork before there is a loop, or "
+        "leave the child by exec or _exit.");
+  }
   if (core_.depth_ == 1) {
     core_.drain();
     if (core_.measured_since_ != TimerNode::TimePoint()) {
@@ -103,6 +109,7 @@ LoopCore::Turn::~Turn() {
 
 void LoopCore::require_startable() const {
   if (closed_) throw std::logic_error("IOLoop::start: the loop has been closed");
+  require_own_process("IOLoop::start");
   if (running_core == this || running_) {
     throw std::logic_error("IOLoop::start: the loop is running already");
   }
@@ -138,6 +145,7 @@ void LoopCore::run() {
 }
 
 void LoopCore::stop() noexcept {
+  if (closed_) return;
   stop_ = true;
   io_->stop();
 }
@@ -324,6 +332,7 @@ void LoopCore::run_due() noexcept {
 
 PollSet& LoopCore::poll_set() {
   if (closed_) throw std::logic_error("IOLoop::add_handler: the loop has been closed");
+  require_own_process("IOLoop::add_handler");
   if (!poll_set_) poll_set_ = std::make_unique<PollSet>(*this);
   return *poll_set_;
 }
@@ -343,8 +352,28 @@ void LoopCore::wait_for_signal() {
             report_callback_exception();
           }
         });
+        if (signal_handlers_) signal_handlers_->dispatch();
         wait_for_signal();
       });
+}
+
+void LoopCore::require_own_process(const char* call) const {
+  if (!forked()) return;
+  throw std::logic_error(fmt::format(
+      "{}: the loop was made before a fork of which this is the child; make loops after "
+      "the fork, or call IOLoop::clear_current() in the child and make a new one",
+      call));
+}
+
+// The system's sets are shared with the parent: taking a descriptor out would be done to the
+// parent.
+void LoopCore::leave_parent() noexcept {
+  if (!forked() || closed_ || std::exchange(left_parent_, true)) return;
+  try {
+    io_->notify_fork(asio::execution_context::fork_child);
+  } catch (const std::exception&) {
+    // Not all descriptors are in its new set. Nobody will wait for them.
+  }
 }
 
 void LoopCore::report(std::exception_ptr error) noexcept {
@@ -370,6 +399,7 @@ void LoopCore::close(bool all_fds) {
     open_ = false;
   }
   if (reports_leaks_) log_leaks();
+  leave_parent();
   closed_ = true;  // nothing is scheduled any more: what is completed now is only recorded
   signals_.close();
   LoopCore* outer = std::exchange(running_core, this);
@@ -378,6 +408,7 @@ void LoopCore::close(bool all_fds) {
   drop_all();
   // Handlers of the program's own, and destructors of what was dropped, may have begun again.
   destroy_frames();
+  signal_handlers_.reset();
   if (all_fds && poll_set_) poll_set_->close_descriptors();
   poll_set_.reset();
   timer_.reset();

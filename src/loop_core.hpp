@@ -6,8 +6,10 @@
 // loop's thread, but for post(), which any thread may call.
 #pragma once
 
+#include "fork.hpp"
 #include "poll_set.hpp"
 #include "signal_ring.hpp"
+#include "signals.hpp"
 #include "timer_queue.hpp"
 #include "tornado/detail/callback.hpp"
 #include "tornado/detail/runner.hpp"
@@ -112,6 +114,15 @@ class LoopCore : public std::enable_shared_from_this<LoopCore> {
   void stop() noexcept;
   void close(bool all_fds);
   bool closed() const noexcept { return closed_; }
+  /// Inside start(), on whatever thread.
+  bool is_running() const noexcept { return running_; }
+
+  /// Made before a fork of which this is the child.
+  bool forked() const noexcept { return generation_ != fork_generation(); }
+  /// \throws std::logic_error  when forked(); `call` is what was asked for.
+  void require_own_process(const char* call) const;
+  /// In a forked child: what is closed from now on goes on in the parent.
+  void leave_parent() noexcept;
 
   /// Runs `node` in this turn, behind what is queued; outside a turn in one that is posted.
   void schedule(Node& node) noexcept;
@@ -140,6 +151,8 @@ class LoopCore : public std::enable_shared_from_this<LoopCore> {
 
   PollSet& poll_set();
   PollSet* poll_set_or_null() noexcept { return poll_set_.get(); }
+  SignalHandlers& signal_handlers();
+  SignalHandlers* signal_handlers_or_null() noexcept { return signal_handlers_.get(); }
   bool signal(void (*callback)(void*), void* argument) noexcept {
     return signals_.push(callback, argument);
   }
@@ -195,6 +208,8 @@ class LoopCore : public std::enable_shared_from_this<LoopCore> {
   void drop_all() noexcept;
 
   IOLoop& owner_;
+  const unsigned generation_ = fork_generation();
+  bool left_parent_ = false;
   std::unique_ptr<asio::io_context> owned_;
   asio::io_context* io_;
   std::optional<asio::executor_work_guard<asio::io_context::executor_type>> work_;
@@ -233,6 +248,7 @@ class LoopCore : public std::enable_shared_from_this<LoopCore> {
 
   std::unique_ptr<PollSet> poll_set_;
   SignalRing signals_;
+  std::unique_ptr<SignalHandlers> signal_handlers_;
   std::optional<asio::posix::stream_descriptor> signal_descriptor_;
   std::function<void(std::exception_ptr)> exception_handler_;
 

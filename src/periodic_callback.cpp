@@ -11,15 +11,56 @@
 namespace tornado {
 namespace detail {
 
-PeriodicCore::TimePoint next_tick(PeriodicCore::TimePoint last, PeriodicCore::TimePoint now,
-                                  PeriodicCore::Duration interval) noexcept {
-  // A clock that went back must not bring the same tick twice.
-  if (last > now) return last + interval;
-  return last + ((now - last) / interval + 1) * interval;
+namespace {
+
+using TimePoint = PeriodicCore::TimePoint;
+using Duration = PeriodicCore::Duration;
+
+// What the clock cannot represent is as good as never.
+Duration saturated(std::chrono::duration<double, Duration::period> length) noexcept {
+  if (length >= std::chrono::duration<double, Duration::period>(Duration::max())) {
+    return Duration::max();
+  }
+  return std::chrono::duration_cast<Duration>(length);
 }
 
+TimePoint later(TimePoint from, Duration by) noexcept {
+  return by > TimePoint::max() - from ? TimePoint::max() : from + by;
+}
+
+double random_fraction() {
+  thread_local std::minstd_rand random(std::random_device{}());
+  return std::uniform_real_distribution<double>(0, 1)(random);
+}
+
+}  // namespace
+
+TimePoint next_tick(TimePoint last, TimePoint now, Duration interval) noexcept {
+  // A clock that went back must not bring the same tick twice.
+  if (last > now) return later(last, interval);
+  return later(last + (now - last) / interval * interval, interval);
+}
+
+Duration jittered(Duration period, double jitter, double random) noexcept {
+  const Duration interval = saturated(period * (1 + jitter * (random - 0.5)));
+  return interval > Duration::zero() ? interval : Duration(1);
+}
+
+// While the callback runs, and what it waits for. Ends also with the frame of run(), when the loop
+// closes: the PeriodicCallback may then be started on another.
+class PeriodicCore::InCallback {
+ public:
+  explicit InCallback(PeriodicCore& core) noexcept : core_(core) { core_.in_callback_ = true; }
+  ~InCallback() { core_.in_callback_ = false; }
+  InCallback(const InCallback&) = delete;
+  InCallback& operator=(const InCallback&) = delete;
+
+ private:
+  PeriodicCore& core_;
+};
+
 PeriodicCore::PeriodicCore(std::chrono::duration<double> period, double jitter)
-    : period_(std::chrono::duration_cast<Duration>(period)), jitter_(jitter) {
+    : period_(saturated(period)), jitter_(jitter) {
   if (!(period.count() > 0) || period_ <= Duration::zero()) {
     throw std::invalid_argument("PeriodicCallback: the period has to be above zero");
   }
@@ -46,31 +87,25 @@ void PeriodicCore::stop() noexcept {
 
 void PeriodicCore::schedule_next() {
   if (!running_ || core_->closed()) return;
-  Duration interval = period_;
-  if (jitter_ > 0) {
-    thread_local std::minstd_rand random(std::random_device{}());
-    const double factor =
-        1 + jitter_ * (std::uniform_real_distribution<double>(0, 1)(random) - 0.5);
-    interval = std::chrono::duration_cast<Duration>(period_ * factor);
-    if (interval <= Duration::zero()) interval = Duration(1);
-  }
+  const Duration interval = jitter_ > 0 ? jittered(period_, jitter_, random_fraction()) : period_;
   next_ = next_tick(next_, IOLoop::Clock::now(), interval);
   timeout_ = core_->owner().call_at(next_, &PeriodicCore::run, shared_from_this());
 }
 
 Future<void> PeriodicCore::run(std::shared_ptr<PeriodicCore> self) {
-  self->in_callback_ = true;
-  try {
-    const Ref<StateBase> end = self->call();
-    if (end) {
-      DoneAwaiter wait(*end);
-      co_await wait;
-      if (end->status() == Status::error) end->throw_failure();
+  {
+    const InCallback running(*self);
+    try {
+      const Ref<StateBase> end = self->call();
+      if (end) {
+        DoneAwaiter wait(*end);
+        co_await wait;
+        if (end->status() == Status::error) end->throw_failure();
+      }
+    } catch (...) {
+      report_callback_exception();
     }
-  } catch (...) {
-    report_callback_exception();
   }
-  self->in_callback_ = false;
   self->schedule_next();
 }
 

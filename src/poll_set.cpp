@@ -33,12 +33,13 @@ int make_set() {
 
 PollSet::PollSet(LoopCore& core) : core_(core), set_(core.io(), make_set()) { wait(); }
 
-void PollSet::add(int fd, IOLoop::Handler handler, int events) {
+void PollSet::add(int fd, IOLoop::Handler handler, int events, std::function<void()> close_object) {
   if (!handler) throw std::invalid_argument("add_handler: the handler is empty");
   if (entries_.contains(fd)) {
     throw std::invalid_argument(fmt::format("add_handler: fd {} has a handler already", fd));
   }
-  Entry entry{std::make_shared<Callback>(std::move(handler)), events, ++added_};
+  Entry entry{std::make_shared<Callback>(std::move(handler), std::move(close_object)), events,
+              ++added_};
   control(EPOLL_CTL_ADD, fd, entry);
   entries_.emplace(fd, std::move(entry));
 }
@@ -59,15 +60,20 @@ void PollSet::remove(int fd) noexcept {
   const auto handler = std::move(found->second.handler);
   entries_.erase(found);
   removed_one_ = true;
+  if (core_.forked()) return;  // the set is the parent's too
   // Fails when the descriptor was closed before, which took it out of the set.
   ::epoll_ctl(set_.native_handle(), EPOLL_CTL_DEL, fd, nullptr);
 }
 
 void PollSet::close_descriptors() noexcept {
   while (!entries_.empty()) {
-    const int fd = entries_.begin()->first;
+    const auto [fd, entry] = *entries_.begin();
     remove(fd);
-    ::close(fd);
+    if (entry.handler->close) {
+      entry.handler->close();
+    } else {
+      IOLoop::close_fd(fd);
+    }
   }
 }
 

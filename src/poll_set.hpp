@@ -11,6 +11,7 @@
 #include <asio/posix/stream_descriptor.hpp>
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <unordered_map>
 
@@ -23,7 +24,8 @@ class PollSet {
   /// \throws std::system_error  when the system has no descriptor left.
   explicit PollSet(LoopCore& core);
 
-  void add(int fd, IOLoop::Handler handler, int events);
+  /// \param close_object  closes what `fd` belongs to; empty for `fd` itself.
+  void add(int fd, IOLoop::Handler handler, int events, std::function<void()> close_object = {});
   void update(int fd, int events);
   void remove(int fd) noexcept;
   void close_descriptors() noexcept;
@@ -32,8 +34,10 @@ class PollSet {
  private:
   /// With the values of context variables where it was added, and what it sets itself.
   struct Callback {
-    explicit Callback(IOLoop::Handler handler) : call(std::move(handler)) {}
+    Callback(IOLoop::Handler handler, std::function<void()> close_object)
+        : call(std::move(handler)), close(std::move(close_object)) {}
     IOLoop::Handler call;
+    std::function<void()> close;
     ContextRef context;
   };
   struct Entry {

@@ -37,7 +37,6 @@ SignalRing::~SignalRing() {
 // A bounded queue of Dmitry Vyukov's kind: a slot whose turn is n may be written by the n-th push,
 // and read when its turn is n + 1.
 bool SignalRing::push(Callback callback, void* argument) noexcept {
-  const int saved_errno = errno;
   std::uint32_t place = pushed_.load(std::memory_order_relaxed);
   Slot* slot;
   for (;;) {
@@ -55,11 +54,16 @@ bool SignalRing::push(Callback callback, void* argument) noexcept {
   slot->callback = callback;
   slot->argument = argument;
   slot->turn.store(place + 1, std::memory_order_release);
+  wake();
+  return true;
+}
+
+void SignalRing::wake() noexcept {
+  const int saved_errno = errno;
   const std::uint64_t one = 1;
   [[maybe_unused]] const auto written =
       ::write(write_end_, &one, write_end_ == read_end_ ? sizeof one : 1);
   errno = saved_errno;
-  return true;
 }
 
 bool SignalRing::pop(Callback& callback, void*& argument) noexcept {

@@ -24,6 +24,8 @@ class SignalRing {
 
   /// From anywhere, a signal handler included. False when the ring is full or closed.
   bool push(Callback callback, void* argument) noexcept;
+  /// Makes the descriptor readable. From anywhere, a signal handler included.
+  void wake() noexcept;
   /// Calls what was pushed, in order. One thread.
   template <class F>
   void pop_all(F call) {

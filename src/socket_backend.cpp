@@ -39,7 +39,7 @@ int protocol_family(const Socket& socket) { return socket.local_address().family
 
 class SocketBackend final : public StreamBackend {
  public:
-  SocketBackend(asio::io_context& io, Socket socket) : socket_(io) {
+  SocketBackend(LoopCore& loop, Socket socket) : loop_(loop), socket_(loop.io()) {
     int type = 0;
     socklen_t length = sizeof type;
     if (::getsockopt(socket.native_handle(), SOL_SOCKET, SO_TYPE, &type, &length) != 0) {
@@ -104,7 +104,11 @@ class SocketBackend final : public StreamBackend {
         });
   }
 
+  ~SocketBackend() override { close_fd(); }
+
   void close_fd() noexcept override {
+    if (!socket_.is_open()) return;
+    loop_.leave_parent();
     std::error_code ignored;
     socket_.close(ignored);
   }
@@ -134,13 +138,14 @@ class SocketBackend final : public StreamBackend {
   // native_handle() is not const in Asio.
   int fd() const noexcept { return const_cast<Native&>(socket_).native_handle(); }
 
+  LoopCore& loop_;  // outlives this: it goes, at the latest, when the loop closes
   Native socket_;
 };
 
 }  // namespace
 
 std::unique_ptr<StreamBackend> make_socket_backend(Socket socket) {
-  return std::make_unique<SocketBackend>(LoopCore::current().io(), std::move(socket));
+  return std::make_unique<SocketBackend>(LoopCore::current(), std::move(socket));
 }
 
 }  // namespace tornado::detail

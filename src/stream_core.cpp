@@ -566,7 +566,7 @@ void StreamCore::set_close_job(Node* job) noexcept {
 
 void StreamCore::on_loop_close() noexcept {
   add_ref();
-  send();
+  if (!loop_->forked()) send();  // or the parent's bytes would leave twice
   if (!closed_) {
     closed_ = true;
     backend_->close_fd();

@@ -10,8 +10,10 @@
 # In that file `{*}` stands for any text within a line, also none, for figures that differ each time.
 #
 # With --server, SERVER is started first and stopped (SIGTERM) afterwards. It prints
-# `Listening on HOST:PORT`, and @PORT@ in PROGRAM's arguments becomes that port. Where
-# FOLDER/expected_server.txt exists, the server's output is compared with it.
+# `Listening on HOST:PORT`, and @PORT@ in PROGRAM's arguments becomes that port. Where they have a
+# @PID@, which becomes the server's process, PROGRAM itself stops the server.
+# Where FOLDER/expected_server.txt exists, the server's output is compared with it, and it has to exit
+# with 0.
 set -euo pipefail
 
 folder=$1
@@ -20,11 +22,14 @@ expected=$1
 shift
 scratch=$(mktemp -d)
 server_pid=
+server_status=0
+after= # what clean_up is told when PROGRAM has ended
 
 clean_up() {
   if [[ -n $server_pid ]]; then
-    kill "$server_pid" 2>/dev/null || true
-    wait "$server_pid" 2>/dev/null || true
+    [[ ${1-} == ended ]] || kill "$server_pid" 2>/dev/null || true
+    server_status=0
+    wait "$server_pid" 2>/dev/null || server_status=$?
     server_pid=
   fi
 }
@@ -76,11 +81,14 @@ if [[ $1 == --server ]]; then
     port=$(sed -n 's/^Listening on .*:\([0-9][0-9]*\)$/\1/p' "$scratch/server")
   done
   set -- "${@//@PORT@/$port}"
+  [[ $* == *@PID@* ]] && after=ended
+  set -- "${@//@PID@/$server_pid}"
 fi
 
 status=0
 "$@" >"$scratch/program" </dev/null || status=$?
-clean_up
+((status == 0)) || after=
+clean_up $after
 
 if ((status != 0)); then
   cat "$scratch/program"
@@ -90,4 +98,5 @@ fi
 compare "$expected" "$scratch/program"
 if [[ -e $folder/expected_server.txt ]]; then
   compare "$folder/expected_server.txt" "$scratch/server"
+  ((server_status == 0)) || { echo "Exit status $server_status of the server" && exit 1; }
 fi

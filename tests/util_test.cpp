@@ -3,13 +3,20 @@
 
 #include "support.hpp"
 
+#include <cerrno>
+#include <chrono>
+#include <exception>
 #include <limits>
 #include <optional>
+#include <ratio>
+#include <stdexcept>
 #include <string>
+#include <system_error>
 #include <type_traits>
 
 using namespace std::chrono_literals;
 using tornado::Deadline;
+namespace util = tornado::util;
 
 namespace {
 
@@ -129,5 +136,53 @@ TEST_SUITE("util") {
       CHECK(e.code() == std::errc::connection_reset);
       CHECK(std::string(e.what()).starts_with("read from 127.0.0.1:80: "));
     }
+  }
+
+  // Python: util_test.TimedeltaToSecondsTest.test_timedelta_to_seconds
+  TEST_CASE("timedelta_to_seconds: of any unit") {
+    CHECK(util::timedelta_to_seconds(1h) == 3600.0);
+    CHECK(util::timedelta_to_seconds(1500ms) == 1.5);
+    CHECK(util::timedelta_to_seconds(std::chrono::duration<double, std::milli>(-2.5)) == -0.0025);
+  }
+
+  // Python: util_test.RaiseExcInfoTest.test_two_arg_exception
+  TEST_CASE("raise_exc_info: throws the very exception, also one that takes several arguments") {
+    struct TwoArgError : std::runtime_error {
+      TwoArgError(int a, int b) : std::runtime_error(std::to_string(a + b)) {}
+    };
+    const auto error = std::make_exception_ptr(TwoArgError(1, 2));
+    CHECK_THROWS_WITH_AS(util::raise_exc_info(error), "3", TwoArgError);
+    CHECK_THROWS_WITH_AS(util::raise_exc_info(nullptr), "raise_exc_info: there is no exception",
+                         std::invalid_argument);
+  }
+
+  TEST_CASE("errno_from_exception: the system's number, or none") {
+    const auto number = [](const auto& error) {
+      return util::errno_from_exception(std::make_exception_ptr(error));
+    };
+    CHECK(number(std::system_error(ECONNREFUSED, std::system_category())) == ECONNREFUSED);
+    CHECK(number(std::system_error(EINVAL, std::generic_category())) == EINVAL);
+    CHECK(number(tornado::IOError(std::error_code(EPIPE, std::system_category()))) == EPIPE);
+    CHECK(number(std::runtime_error("x")) == std::nullopt);
+    CHECK(util::errno_from_exception(nullptr) == std::nullopt);
+  }
+
+  // Python: util_test.ReUnescapeTest.test_re_unescape
+  TEST_CASE("re_unescape: gives back what re.escape was given") {
+    CHECK(util::re_unescape(R"(/favicon\.ico)") == "/favicon.ico");
+    CHECK(util::re_unescape(R"(index\.html)") == "index.html");
+    CHECK(util::re_unescape(R"(Hello,\ World!)") == "Hello, World!");
+    CHECK(util::re_unescape(R"(\!\$\@\#\%\;)") == "!$@#%;");
+    CHECK(util::re_unescape("\\\n\\\\") == "\n\\");
+    CHECK(util::re_unescape("").empty());
+  }
+
+  // Python: util_test.ReUnescapeTest.test_re_unescape_raises_error_on_invalid_input
+  TEST_CASE("re_unescape: what re.escape does not write is an error") {
+    CHECK_THROWS_WITH_AS(util::re_unescape("\\d"), "re_unescape: cannot unescape '\\d'",
+                         std::invalid_argument);
+    CHECK_THROWS_AS(util::re_unescape("\\b"), std::invalid_argument);
+    CHECK_THROWS_AS(util::re_unescape("\\Z"), std::invalid_argument);
+    CHECK_THROWS_AS(util::re_unescape("x\\"), std::invalid_argument);
   }
 }

@@ -11,11 +11,13 @@
 #include "tornado/util.hpp"
 
 #include <chrono>
+#include <concepts>
 #include <cstdint>
 #include <functional>
 #include <future>
 #include <memory>
 #include <optional>
+#include <string_view>
 #include <type_traits>
 #include <utility>
 
@@ -34,6 +36,26 @@ class TORNADO_EXPORT SyncCall {
 
   bool wanted = true;  // until run_sync gives up, or has the result
 };
+
+/// Makes a loop the current one for a scope, though it does not run.
+class TORNADO_EXPORT AsCurrent {
+ public:
+  /// \throws std::logic_error  when another loop runs on this thread.
+  explicit AsCurrent(IOLoop& loop);
+  ~AsCurrent();
+  AsCurrent(const AsCurrent&) = delete;
+  AsCurrent& operator=(const AsCurrent&) = delete;
+
+ private:
+  IOLoop* previous_;
+  std::uint64_t previous_number_;
+};
+
+/// An object with a descriptor that can be closed, such as a Socket.
+template <class T>
+concept Selectable = requires(const T& object) {
+  { object.native_handle() } -> std::convertible_to<native_handle_type>;
+} && requires(T& object) { object.close(); };
 
 }  // namespace detail
 
@@ -98,6 +120,20 @@ class TORNADO_EXPORT IOLoop {
   /// \throws std::logic_error  inside a running loop.
   static void clear_current();
 
+  /// Chooses what the system is asked with. Which that can be is settled when the library and Asio
+  /// are built: one, so this is for programs that insist. Takes "epoll", "select" and so on, the
+  /// names of Tornado's classes ("tornado.platform.epoll.EPollIOLoop", with or without the
+  /// modules), and those of its asyncio loops, which mean the one there is.
+  ///
+  /// \throws std::invalid_argument  when the library was built without it; says what there is.
+  static void configure(std::string_view reactor);
+  /// The reactor in use: "epoll", "select", "io_uring", "kqueue", "devpoll" or "iocp".
+  static std::string_view configured_class() noexcept { return configurable_default(); }
+  /// The one in use without `configure`, which is the same.
+  static std::string_view configurable_default() noexcept;
+  /// What is configured: "IOLoop".
+  static std::string_view configurable_base() noexcept { return "IOLoop"; }
+
   /// Runs the loop until `stop`. Blocks also when nothing is pending.
   ///
   /// \throws std::logic_error  when it runs already, or another loop runs on this thread, or it has
@@ -149,6 +185,50 @@ class TORNADO_EXPORT IOLoop {
   /// `future` until then. Python: `IOLoop.add_future`.
   template <class T, class F>
   void add_future(const Future<T>& future, F&& callback);
+
+  /// Calls `callback(signo)`, or `callback()`, on the loop's thread when the process gets a signal.
+  /// Python: `asyncio`'s method of that name.
+  ///
+  /// Once added it replaces what was to happen with that signal, until it is removed. Another
+  /// handler of this loop for the same signal is replaced, too. System calls that the signal
+  /// interrupts go on (SA_RESTART). Signals that come again before the callback was called are one
+  /// call. If the callback is a coroutine, it is kept alive until it ends.
+  ///
+  /// \throws std::invalid_argument  when there is no such signal.
+  /// \throws std::logic_error       when another loop of the process handles it.
+  /// \throws std::system_error      when it cannot be handled: SIGKILL, SIGSTOP.
+  template <class F>
+  void add_signal_handler(int signo, F&& callback);
+  /// After this the callback is not called, and the signal does what it did before the handler was
+  /// added: unless the program has arranged for something else meanwhile, which stays. `close` does
+  /// this for all handlers, and a fork for the child.
+  ///
+  /// \returns  false when there was no handler.
+  bool remove_signal_handler(int signo) noexcept;
+
+  /// Calls `f(args...)` on one of the threads of `executor`, with copies of the arguments, and
+  /// gives this loop its result. On the loop's thread.
+  ///
+  /// \param executor  null for the default one: unless `set_default_executor` says otherwise, five
+  ///                  threads for each processor, started when they are needed. They end with the
+  ///                  loop. `close` does not wait for them: functions that have not begun never
+  ///                  will; those that run do so to the end, which the end of the program waits
+  ///                  for. What they return then is dropped.
+  /// \throws std::logic_error    when the loop has been closed, or another one runs here.
+  /// \throws std::runtime_error  when the executor has been shut down.
+  /// \par Fails with
+  ///   what `Executor::submit` fails with.
+  template <class F, class... Args>
+  auto run_in_executor(Executor* executor, F&& f, Args&&... args);
+  template <class F, class... Args>
+  auto run_in_executor(Executor& executor, F&& f, Args&&... args) {
+    return run_in_executor(&executor, std::forward<F>(f), std::forward<Args>(args)...);
+  }
+  /// Replaces the default executor. The loop lets go of it when it is closed: a ThreadPoolExecutor
+  /// that nobody else holds then waits for its functions.
+  ///
+  /// \param executor  null for the usual one.
+  void set_default_executor(std::shared_ptr<Executor> executor) noexcept;
 
   /// Calls `f(args...)` on the loop, for a thread that has none, and gives that thread the result:
   /// of a coroutine, what its Future ends with. From any thread but the loop's own, which would
@@ -220,6 +300,39 @@ class TORNADO_EXPORT IOLoop {
   /// there is none.
   void remove_handler(native_handle_type fd) noexcept;
 
+  /// The same for an object that has a descriptor, such as a Socket: calls
+  /// `handler(object, events)`, and `close(true)` closes the object. It stays where it is until the
+  /// handler is removed, by the object or by its descriptor.
+  template <detail::Selectable T, class F>
+  void add_handler(T& object, F&& handler, int events);
+  template <detail::Selectable T>
+  void update_handler(const T& object, int events) {
+    update_handler(object.native_handle(), events);
+  }
+  template <detail::Selectable T>
+  void remove_handler(const T& object) noexcept {
+    remove_handler(object.native_handle());
+  }
+
+  /// A descriptor, and what it came from: for code that takes both kinds, as `add_handler` does.
+  static std::pair<native_handle_type, native_handle_type> split_fd(
+      native_handle_type fd) noexcept {
+    return {fd, fd};
+  }
+  template <detail::Selectable T>
+  static std::pair<native_handle_type, T&> split_fd(T& object) {
+    return {object.native_handle(), object};
+  }
+  /// Closes either kind, as `close(true)` does; errors are ignored.
+  static void close_fd(native_handle_type fd) noexcept;
+  template <detail::Selectable T>
+  static void close_fd(T& object) {
+    try {
+      object.close();
+    } catch (const std::system_error&) {
+    }
+  }
+
   /// Called with exceptions that escape callbacks, or the coroutines that callbacks are, instead of
   /// a log line. An empty function brings the log line back. Tornado 4:
   /// `handle_callback_exception`.
@@ -227,8 +340,14 @@ class TORNADO_EXPORT IOLoop {
 
  private:
   friend class detail::LoopCore;
+  friend class detail::AsCurrent;
+  using SignalJob = std::function<detail::Node*(int signo)>;
 
-  void add_job(detail::Node* job) noexcept;
+  void add_job(detail::Node* job);
+  void set_signal_handler(int signo, SignalJob make_job);
+  Executor& executor_or_default(Executor* executor);
+  void add_object_handler(native_handle_type fd, Handler handler, int events,
+                          std::function<void()> close_object);
   static Deadline deadline_at(double when);
   Timeout schedule(detail::SharedTimer* timer);
   void run_call(const std::shared_ptr<detail::SyncCall>& call,
@@ -243,6 +362,7 @@ class TORNADO_EXPORT IOLoop {
 
   std::shared_ptr<detail::LoopCore> core_;
   std::uint64_t number_;  // never given to another loop
+  std::shared_ptr<Executor> default_executor_;
 };
 
 namespace detail {
@@ -264,6 +384,7 @@ class TORNADO_EXPORT PeriodicCore : public std::enable_shared_from_this<Periodic
   /// Calls the callback; the state of the Future that it returned, or null.
   virtual Ref<StateBase> call() = 0;
 
+  class InCallback;
   static Future<void> run(std::shared_ptr<PeriodicCore> self);
   void schedule_next();
 
@@ -276,6 +397,9 @@ class TORNADO_EXPORT PeriodicCore : public std::enable_shared_from_this<Periodic
   bool in_callback_ = false;
 };
 
+/// A period with jitter: `random` is from 0 to 1. Never less than the clock's unit.
+TORNADO_EXPORT PeriodicCore::Duration jittered(PeriodicCore::Duration period, double jitter,
+                                               double random) noexcept;
 /// When the callback is due next, having been due at `last`; `interval` is positive.
 TORNADO_EXPORT PeriodicCore::TimePoint next_tick(PeriodicCore::TimePoint last,
                                                  PeriodicCore::TimePoint now,

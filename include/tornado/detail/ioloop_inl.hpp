@@ -90,6 +90,47 @@ PeriodicCallback::PeriodicCallback(F&& callback, std::chrono::duration<Rep, Peri
 }
 
 template <class F>
+void IOLoop::add_signal_handler(int signo, F&& callback) {
+  using G = std::decay_t<F>;
+  constexpr bool with_signo = std::is_invocable_v<G&, int>;
+  constexpr bool callable = with_signo || std::is_invocable_v<G&>;
+  static_assert(callable, "add_signal_handler calls its callback as callback(signo) or callback()");
+  if constexpr (callable) {
+    auto shared = std::make_shared<G>(std::forward<F>(callback));
+    set_signal_handler(signo, [shared](int number) {
+      return detail::make_job([shared, number]() -> decltype(auto) {
+        if constexpr (with_signo) {
+          return std::invoke(*shared, number);
+        } else {
+          return std::invoke(*shared);
+        }
+      });
+    });
+  }
+}
+
+template <class F, class... Args>
+auto IOLoop::run_in_executor(Executor* executor, F&& f, Args&&... args) {
+  Executor& chosen = executor_or_default(executor);
+  const detail::AsCurrent here(*this);  // or the result would be another loop's
+  return chosen.submit(std::forward<F>(f), std::forward<Args>(args)...);
+}
+
+template <detail::Selectable T, class F>
+void IOLoop::add_handler(T& object, F&& handler, int events) {
+  constexpr bool callable = std::is_invocable_v<std::decay_t<F>&, T&, int>;
+  static_assert(callable, "add_handler calls the handler of an object as handler(object, events)");
+  if constexpr (callable) {
+    add_object_handler(
+        object.native_handle(),
+        [&object, call = std::forward<F>(handler)](native_handle_type, int what) mutable {
+          std::invoke(call, object, what);
+        },
+        events, [&object] { close_fd(object); });
+  }
+}
+
+template <class F>
 auto IOLoop::run_sync(F&& f, std::optional<Deadline> timeout) {
   constexpr bool callable = std::is_invocable_v<std::decay_t<F>&>;
   static_assert(callable, "run_sync calls its argument as f()");
