@@ -2,6 +2,7 @@
 #include "socket_backend.hpp"
 
 #include "loop_core.hpp"
+#include "tornado/asio.hpp"
 
 #include <asio/buffer.hpp>
 #include <asio/error.hpp>
@@ -19,14 +20,6 @@
 namespace tornado::detail {
 namespace {
 
-// Asio of 1.22 has system errors in a category of its own.
-std::error_code translated(const std::error_code& error) {
-  if (error.category() == asio::error::get_system_category()) {
-    return {error.value(), std::system_category()};
-  }
-  return error;
-}
-
 std::error_code last_error() {
   const int error = errno;
   if (error == EAGAIN || error == EWOULDBLOCK) {
@@ -39,7 +32,7 @@ int protocol_family(const Socket& socket) { return socket.local_address().family
 
 class SocketBackend final : public StreamBackend {
  public:
-  SocketBackend(asio::io_context& io, Socket socket) : socket_(io) {
+  SocketBackend(LoopCore& loop, Socket socket) : loop_(loop), socket_(loop.io()) {
     int type = 0;
     socklen_t length = sizeof type;
     if (::getsockopt(socket.native_handle(), SOL_SOCKET, SO_TYPE, &type, &length) != 0) {
@@ -85,22 +78,26 @@ class SocketBackend final : public StreamBackend {
 
   void wait(Interest interest, std::span<char> early, Ready ready) override {
     if (interest == Interest::write || early.empty()) {
-      socket_.async_wait(interest == Interest::write ? Native::wait_write : Native::wait_read,
-                         [ready = std::move(ready)](const std::error_code& error) mutable {
-                           if (error != asio::error::operation_aborted) {
-                             ready(Result(0, translated(error)));
-                           }
-                         });
+      loop_.with_handler(
+          [ready = std::move(ready)](const std::error_code& error) mutable {
+            if (error != asio::error::operation_aborted) ready(Result(0, translated(error)));
+          },
+          [this, interest](auto handler) {
+            socket_.async_wait(interest == Interest::write ? Native::wait_write : Native::wait_read,
+                               std::move(handler));
+          });
       return;
     }
-    socket_.async_read_some(
-        asio::buffer(early.data(), early.size()),
+    loop_.with_handler(
         [ready = std::move(ready)](const std::error_code& error, std::size_t bytes) mutable {
           if (error == asio::error::eof) {
             ready.end();
           } else if (error != asio::error::operation_aborted) {
             ready(Result(bytes, translated(error)));
           }
+        },
+        [this, early](auto handler) {
+          socket_.async_read_some(asio::buffer(early.data(), early.size()), std::move(handler));
         });
   }
 
@@ -134,13 +131,14 @@ class SocketBackend final : public StreamBackend {
   // native_handle() is not const in Asio.
   int fd() const noexcept { return const_cast<Native&>(socket_).native_handle(); }
 
+  LoopCore& loop_;  // the stream's, which holds this
   Native socket_;
 };
 
 }  // namespace
 
 std::unique_ptr<StreamBackend> make_socket_backend(Socket socket) {
-  return std::make_unique<SocketBackend>(LoopCore::current().io(), std::move(socket));
+  return std::make_unique<SocketBackend>(LoopCore::current(), std::move(socket));
 }
 
 }  // namespace tornado::detail

@@ -3,7 +3,6 @@
 
 #include "tornado/log.hpp"
 
-#include <asio/post.hpp>
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -421,7 +420,7 @@ void StreamCore::on_write_error(std::error_code error) {
     return;
   }
   add_ref();
-  asio::post(loop_->io(), [self = Ref<StreamCore>(this)] {
+  loop_->post_handler([self = Ref<StreamCore>(this)] {
     const LoopCore::Turn turn(*self->loop_);
     self->end_broken();
   });

@@ -25,6 +25,8 @@ class IOLoop;
 
 namespace detail {
 
+struct AsioContext;
+
 class TORNADO_EXPORT SyncCall {
  public:
   virtual ~SyncCall();
@@ -228,6 +230,7 @@ class TORNADO_EXPORT IOLoop {
  private:
   friend class detail::LoopCore;
 
+  IOLoop(const detail::AsioContext& context, MakeCurrent make_current);
   void add_job(detail::Node* job) noexcept;
   static Deadline deadline_at(double when);
   Timeout schedule(detail::SharedTimer* timer);
