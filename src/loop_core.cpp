@@ -452,6 +452,7 @@ void LoopCore::close(bool all_fds, bool context_ends) {
     const std::lock_guard lock(mutex_);
     open_ = false;
   }
+  context_ends_ = context_ends;
   closed_ = true;  // nothing is scheduled any more: what is completed now is only recorded
   signals_.close();
   LoopCore* outer = std::exchange(running_core, this);
@@ -469,6 +470,7 @@ void LoopCore::close(bool all_fds, bool context_ends) {
     if (signal_is_free_) io_->get_executor().on_work_started();
     if (counts_remotes_) release_work();
   }
+  if (context_ends) strand_.reset();  // it refers to the context
   work_.reset();
   owned_.reset();
   io_ = nullptr;

@@ -163,6 +163,8 @@ class LoopCore : public std::enable_shared_from_this<LoopCore> {
   /// \param context_ends  because the application's context is being destroyed.
   void close(bool all_fds, bool context_ends = false);
   bool closed() const noexcept { return closed_; }
+  /// The loop closes because its context is being destroyed.
+  bool context_ends() const noexcept { return context_ends_; }
 
   /// Runs `node` in this turn, behind what is queued; outside a turn in one that is posted.
   void schedule(Node& node) noexcept;
@@ -234,7 +236,7 @@ class LoopCore : public std::enable_shared_from_this<LoopCore> {
   const bool adapted_;
   std::unique_ptr<asio::io_context> owned_;
   asio::io_context* io_;
-  const std::optional<asio::strand<asio::io_context::executor_type>> strand_;
+  std::optional<asio::strand<asio::io_context::executor_type>> strand_;
   std::optional<asio::executor_work_guard<asio::io_context::executor_type>> work_;
 
   int depth_ = 0;  // of turns on the stack
@@ -242,6 +244,7 @@ class LoopCore : public std::enable_shared_from_this<LoopCore> {
   // thread-local variable.
   std::atomic<const void*> thread_{nullptr};
   bool counts_remotes_ = false;  // as work of the context's
+  bool context_ends_ = false;
   bool signal_is_free_ = false;  // waited for, without being counted as work
   std::atomic<bool> running_{false};
   std::atomic<bool> stop_{false};

@@ -30,7 +30,7 @@ std::error_code last_error() {
 
 int protocol_family(const Socket& socket) { return socket.local_address().family(); }
 
-class SocketBackend final : public StreamBackend {
+class SocketBackend final : public ReleasableBackend {
  public:
   SocketBackend(LoopCore& loop, Socket socket) : loop_(loop), socket_(loop.io()) {
     int type = 0;
@@ -80,7 +80,7 @@ class SocketBackend final : public StreamBackend {
     if (interest == Interest::write || early.empty()) {
       loop_.with_handler(
           [ready = std::move(ready)](const std::error_code& error) mutable {
-            if (error != asio::error::operation_aborted) ready(Result(0, translated(error)));
+            ready(Result(0, translated(error)));
           },
           [this, interest](auto handler) {
             socket_.async_wait(interest == Interest::write ? Native::wait_write : Native::wait_read,
@@ -92,7 +92,7 @@ class SocketBackend final : public StreamBackend {
         [ready = std::move(ready)](const std::error_code& error, std::size_t bytes) mutable {
           if (error == asio::error::eof) {
             ready.end();
-          } else if (error != asio::error::operation_aborted) {
+          } else {
             ready(Result(bytes, translated(error)));
           }
         },
@@ -105,6 +105,13 @@ class SocketBackend final : public StreamBackend {
     std::error_code ignored;
     socket_.close(ignored);
   }
+
+  void cancel_waits() noexcept override {
+    std::error_code ignored;
+    socket_.cancel(ignored);
+  }
+
+  native_handle_type release() override { return socket_.release(); }
 
   std::error_code connect(const Address& address) noexcept override {
     if (::connect(fd(), static_cast<const sockaddr*>(address.data()),
