@@ -172,7 +172,7 @@ class StreamCore final : public LoopClient, public Origin {
   bool closed_ = false;
   bool connecting_ = false;
   bool connected_ = false;  // by connect()
-  bool paused_ = false;  // by a ReadPause
+  bool paused_ = false;     // by a ReadPause
   bool read_armed_ = false;
   bool write_armed_ = false;
 

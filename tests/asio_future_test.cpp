@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Asio operations as Futures: as_future.
-#include "tornado/asio.hpp"
-
 #include "coroutine_support.hpp"
 #include "stream_support.hpp"
+#include "tornado/asio.hpp"
 
 #include <asio/bind_executor.hpp>
 #include <asio/co_spawn.hpp>
@@ -107,8 +106,7 @@ TEST_SUITE("asio") {
     test::Loop loop;
     Operation<std::exception_ptr, std::unique_ptr<int>> operation;
     Future<std::unique_ptr<int>> future = operation.async_run(as_future);
-    asio::post(get_io_context(loop),
-               [&] { operation.finish(nullptr, std::make_unique<int>(7)); });
+    asio::post(get_io_context(loop), [&] { operation.finish(nullptr, std::make_unique<int>(7)); });
     const std::unique_ptr<int> value =
         loop.run([&]() -> Future<std::unique_ptr<int>> { return std::move(future); });
     CHECK(*value == 7);

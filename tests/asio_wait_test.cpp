@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Futures as Asio operations: async_wait.
-#include "tornado/asio.hpp"
-
 #include "coroutine_support.hpp"
+#include "tornado/asio.hpp"
 
 #include <asio/bind_cancellation_slot.hpp>
 #include <asio/bind_executor.hpp>
@@ -192,9 +191,8 @@ TEST_SUITE("asio") {
 
   TEST_CASE("async_wait: there and back again") {
     test::Loop loop;
-    CHECK(loop.run([]() -> Future<std::string> {
-      return async_wait(shout("echo"), as_future);
-    }) == "echo!");
+    CHECK(loop.run([]() -> Future<std::string> { return async_wait(shout("echo"), as_future); }) ==
+          "echo!");
     const Future<void> future = async_wait(gen::sleep(1h), as_future);
     future.cancel();
     loop.run_until([&] { return future.done(); });

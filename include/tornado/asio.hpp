@@ -109,7 +109,8 @@ inline constexpr AsFuture as_future;
 /// `void(std::exception_ptr, T)`, or `void(std::exception_ptr)` for `Future<void>`.
 ///
 ///     asio::awaitable<void> session() {
-///       std::string line = co_await tornado::async_wait(stream.read_until("\n"), asio::use_awaitable);
+///       std::string line = co_await tornado::async_wait(stream.read_until("\n"),
+///       asio::use_awaitable);
 ///     }
 ///
 /// Called on the thread of the Future's loop. The handler is posted to its associated executor, by

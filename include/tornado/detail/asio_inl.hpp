@@ -233,8 +233,7 @@ template <class T, class Handler, class Convert>
 class AsyncWait : public std::enable_shared_from_this<AsyncWait<T, Handler, Convert>> {
  public:
   static void start(const Future<T>& future, Handler handler, Convert convert) {
-    const auto self =
-        std::make_shared<AsyncWait>(future, std::move(handler), std::move(convert));
+    const auto self = std::make_shared<AsyncWait>(future, std::move(handler), std::move(convert));
     if (self->slot_.is_connected()) {
       self->slot_.assign([wait = self->weak_from_this()](asio::cancellation_type) {
         if (const auto waiting = wait.lock()) waiting->cancel();
@@ -282,10 +281,9 @@ class AsyncWait : public std::enable_shared_from_this<AsyncWait<T, Handler, Conv
     Handler handler = std::move(*handler_);
     handler_.reset();
     if (context_ends(*core_)) return;
-    asio::post(executor_,
-               [handler = std::move(handler), arguments = convert_(done)]() mutable {
-                 std::apply(std::move(handler), std::move(arguments));
-               });
+    asio::post(executor_, [handler = std::move(handler), arguments = convert_(done)]() mutable {
+      std::apply(std::move(handler), std::move(arguments));
+    });
     work_.reset();
   }
 
@@ -366,7 +364,8 @@ class WriteResult {
   explicit WriteResult(std::size_t size) noexcept : size_(size) {}
   std::tuple<std::error_code, std::size_t> operator()(const Future<void>* done) const {
     if (done == nullptr || done->cancelled()) return {asio::error::operation_aborted, 0};
-    if (const auto error = done->exception()) return {asio_error(error, asio::error::broken_pipe), 0};
+    if (const auto error = done->exception())
+      return {asio_error(error, asio::error::broken_pipe), 0};
     return {std::error_code(), size_};
   }
 
