@@ -209,7 +209,7 @@ TEST_SUITE("asio") {
     CHECK(out == "d");
   }
 
-  TEST_CASE("make_ioloop: a pending read keeps the context running; an open stream does not") {
+  TEST_CASE("make_ioloop: a pending read keeps the context running, an open stream does not") {
     Context io;
     const auto loop = make_ioloop(io, IOLoop::MakeCurrent::always);
     auto [reader, writer] = test::make_iostream_pair();

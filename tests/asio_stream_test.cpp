@@ -191,7 +191,7 @@ TEST_SUITE("asio") {
     CHECK(text == "hi");
   }
 
-  TEST_CASE("release_socket: not while a read is pending; then the stream stays as it is") {
+  TEST_CASE("release_socket: not while a read is pending, and the stream stays as it is") {
     test::Loop loop;
     auto [one, two] = connected_tcp(get_io_context(loop));
     const IOStream stream = make_iostream(std::move(one));

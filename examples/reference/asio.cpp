@@ -89,10 +89,10 @@ Future<void> in_and_out(tcp::socket socket, tcp::socket peer) {
 
 Future<void> use_algorithms(IOStream reader, IOStream writer) {
   AsioStream stream(reader);
-  writer.write("one line\r\nanother\r\n");
+  writer.write("one line\nanother\n");
   std::string buffer;
   const std::size_t size =
-      co_await asio::async_read_until(stream, asio::dynamic_buffer(buffer), "\r\n", as_future);
+      co_await asio::async_read_until(stream, asio::dynamic_buffer(buffer), '\n', as_future);
   fmt::print("{} bytes: {}", size, buffer.substr(0, size));
 }
 

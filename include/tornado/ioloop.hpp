@@ -61,10 +61,10 @@ class Timeout {
 ///     });
 ///
 /// Adapts an `asio::io_context`, which `get_io_context` in <tornado/asio.hpp> gives, and which
-/// polls by epoll, kqueue or what else Asio offers; `make_ioloop` there makes a loop on a context of
-/// the program's own. What it adds is Tornado's order of things:
-/// callbacks run one after the other, none inside another; after those of an iteration the
-/// coroutines whose waiting is over go on; then what was written to streams is sent.
+/// polls by epoll, kqueue or what else Asio offers; `make_ioloop` there makes a loop on a context
+/// of the program's own. What it adds is Tornado's order of things: callbacks run one after the
+/// other, none inside another; after those of an iteration the coroutines whose waiting is over go
+/// on; then what was written to streams is sent.
 class TORNADO_EXPORT IOLoop {
  public:
   using Clock = std::chrono::steady_clock;
