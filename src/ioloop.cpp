@@ -2,7 +2,6 @@
 #include "tornado/ioloop.hpp"
 
 #include "loop_core.hpp"
-#include "tornado/asio.hpp"
 #include "tornado/log.hpp"
 
 #include <fmt/format.h>
@@ -75,7 +74,7 @@ LoopCore& LoopCore::current() {
 }
 
 LoopCore& LoopCore::of(IOLoop& loop) {
-  if (loop.core_->closed()) throw std::logic_error("get_io_context: the loop has been closed");
+  if (loop.core_->closed()) throw std::logic_error("the loop has been closed");
   return *loop.core_;
 }
 
@@ -89,6 +88,11 @@ AsCurrent::AsCurrent(IOLoop& loop)
 }
 
 AsCurrent::~AsCurrent() { current_loop = {previous_, previous_number_}; }
+
+std::unique_ptr<IOLoop> LoopCore::make_loop(const AsioContext& context,
+                                            IOLoop::MakeCurrent make_current) {
+  return std::unique_ptr<IOLoop>(new IOLoop(context, make_current));
+}
 
 void TimerNode::start() { start(LoopCore::current()); }
 void TimerNode::start(LoopCore& core) { core.add_timer(*this); }
@@ -107,6 +111,15 @@ void SharedTimer::remove() noexcept {
 
 IOLoop::IOLoop(MakeCurrent make_current)
     : core_(std::make_shared<detail::LoopCore>(*this)), number_(open_loops().add()) {
+  if (make_current == MakeCurrent::always ||
+      (make_current == MakeCurrent::if_none && current_or_null() == nullptr)) {
+    this->make_current();
+  }
+}
+
+IOLoop::IOLoop(const detail::AsioContext& context, MakeCurrent make_current)
+    : core_(std::make_shared<detail::LoopCore>(*this, &context)), number_(open_loops().add()) {
+  core_->adapt();
   if (make_current == MakeCurrent::always ||
       (make_current == MakeCurrent::if_none && current_or_null() == nullptr)) {
     this->make_current();
@@ -154,8 +167,6 @@ void IOLoop::clear_current() {
   current_loop = {};
   thread_loop().reset();
 }
-
-asio::io_context& get_io_context(IOLoop& loop) { return detail::LoopCore::of(loop).io(); }
 
 void IOLoop::start() { core_->run(); }
 

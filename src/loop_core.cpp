@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "loop_core.hpp"
 
+#include "context_service.hpp"
 #include "tornado/log.hpp"
 
-#include <asio/post.hpp>
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -70,14 +70,24 @@ class LoopCore::LeftBehind final : public Node {
   List<Node> nodes_;
 };
 
-LoopCore::LoopCore(IOLoop& owner)
+LoopCore::LoopCore(IOLoop& owner, const AsioContext* context)
     : owner_(owner),
-      owned_(std::make_unique<Context>()),
-      io_(owned_.get()),
-      work_(asio::make_work_guard(*io_)),
+      adapted_(context != nullptr),
+      owned_(adapted_ ? nullptr : std::make_unique<Context>()),
+      io_(adapted_ ? context->io : owned_.get()),
+      strand_(adapted_ ? context->strand : std::nullopt),
       timer_(std::in_place, *io_),
       signal_descriptor_(std::in_place, *io_, duplicate(signals_.descriptor())) {
+  if (adapted_) return;
+  work_.emplace(asio::make_work_guard(*io_));
   wait_for_signal();
+}
+
+void LoopCore::adapt() {
+  // After Asio's own services were begun above, so that they are still there when it hears that the
+  // context ends.
+  asio::use_service<ContextService>(static_cast<asio::execution_context&>(*io_)).add(*this);
+  post_handler([this] { open_signal_door(); });
 }
 
 LoopCore::~LoopCore() = default;
@@ -86,6 +96,7 @@ LoopCore* LoopCore::running() noexcept { return running_core; }
 
 LoopCore::Turn::Turn(LoopCore& core) noexcept
     : core_(core), outer_(std::exchange(running_core, &core)) {
+  if (core_.adapted_) core_.enter();
   if (core_.depth_++ > 0) return;
   ++core_.turns_;
   if (core_.measured_since_ != TimerNode::TimePoint()) core_.turn_began_ = IOLoop::Clock::now();
@@ -105,6 +116,29 @@ LoopCore::Turn::~Turn() {
   }
   --core_.depth_;
   running_core = outer_;
+  if (core_.adapted_ && core_.depth_ == 0) core_.leave();
+}
+
+void LoopCore::enter() noexcept {
+  const void* other = nullptr;
+  if (thread_.compare_exchange_strong(other, &running_core)) {
+    advance_frame_number(frames_numbered_);  // see run()
+  } else if (other != &running_core) {
+    fatal(
+        "two threads run the callbacks of one IOLoop at the same time. Run the io_context that it "
+        "adapts on one thread, or adapt a strand of it");
+  }
+}
+
+void LoopCore::leave() noexcept {
+  frames_numbered_ = advance_frame_number(0);
+  thread_ = nullptr;
+}
+
+bool LoopCore::on_other_thread() const noexcept {
+  if (!adapted_) return running_ && running_core != this;
+  const void* const thread = thread_;
+  return thread != nullptr && thread != &running_core;
 }
 
 void LoopCore::require_startable() const {
@@ -121,6 +155,7 @@ void LoopCore::require_startable() const {
 void LoopCore::run() {
   require_startable();
   if (stop_.exchange(false)) return;
+  auto work = asio::make_work_guard(*io_);  // an application's context has no other
   running_core = this;
   running_ = true;
   // Frames are numbered per thread, and this loop may have come from another one.
@@ -134,9 +169,14 @@ void LoopCore::run() {
     }
   }
   frames_numbered_ = advance_frame_number(0);
-  stop_ = false;
+  const bool stopped = stop_.exchange(false);
   running_ = false;
   running_core = nullptr;
+  work.reset();
+  if (adapted_) {
+    if (stopped) io_->restart();  // as the application left it
+    return;
+  }
   if (added_.empty()) return;
   auto* left = new LeftBehind(added_);
   const std::lock_guard lock(mutex_);
@@ -147,11 +187,11 @@ void LoopCore::run() {
 void LoopCore::stop() noexcept {
   if (closed_) return;
   stop_ = true;
-  io_->stop();
+  if (!adapted_ || running_) io_->stop();
 }
 
 void LoopCore::schedule(Node& node) noexcept {
-  if (running_ && running_core != this) {
+  if (on_other_thread()) {
     fatal(
         "a Future was completed, or waited for, on a thread that is not its loop's. Use "
         "RemotePromise, or IOLoop::add_callback, to get there.");
@@ -162,7 +202,7 @@ void LoopCore::schedule(Node& node) noexcept {
 
 void LoopCore::post_drain() noexcept {
   if (std::exchange(drain_posted_, true)) return;
-  asio::post(*io_, [this] {
+  post_handler([this] {
     drain_posted_ = false;
     const Turn turn(*this);
   });
@@ -183,6 +223,7 @@ void LoopCore::drain() noexcept {
   if (!ready_.empty()) post_drain();
   if (!arming_.empty()) arm_reads();
   arm_timer();
+  if (adapted_) settle_work();
 }
 
 void LoopCore::flush_dirty() noexcept {
@@ -216,7 +257,7 @@ void LoopCore::add_arming(LoopClient& client) noexcept {
 void LoopCore::arm_reads() noexcept {
   if (!arm_at_once_) {
     if (std::exchange(arm_posted_, true)) return;
-    asio::post(*io_, [this] {
+    post_handler([this] {
       arm_posted_ = false;
       ++arms_seen_;
       if (arming_.size() > 2) ++arms_of_others_;
@@ -265,14 +306,16 @@ void LoopCore::next_iteration(Node& node) noexcept {
 
 void LoopCore::post_iteration() noexcept {
   if (closed_ || std::exchange(iteration_posted_, true)) return;
-  asio::post(*io_, [this] {
+  post_handler([this] {
     iteration_posted_ = false;
     run_iteration();
   });
 }
 
 bool LoopCore::post(Node& node) noexcept {
-  if (running_core == this && !closed_) {
+  // Not where the application runs the context: in its own handlers this loop is not running, and
+  // what it adds there must not be overtaken, nor overtake.
+  if (running_core == this && !adapted_ && !closed_) {
     next_iteration(node);
     return true;
   }
@@ -282,7 +325,7 @@ bool LoopCore::post(Node& node) noexcept {
       posted_.push_back(node);
       has_posted_ = true;
       if (!std::exchange(post_pending_, true)) {
-        asio::post(*io_, [this] { run_iteration(); });
+        post_handler([this] { run_iteration(); });
       }
       return true;
     }
@@ -318,9 +361,11 @@ void LoopCore::arm_timer() {
   if (next >= armed_) return;
   armed_ = next;
   timer_->expires_at(next);
-  timer_->async_wait([this](const std::error_code& error) {
-    if (!error) run_due();
-  });
+  with_handler(
+      [this](const std::error_code& error) {
+        if (!error) run_due();
+      },
+      [this](auto handler) { timer_->async_wait(std::move(handler)); });
 }
 
 void LoopCore::run_due() noexcept {
@@ -338,23 +383,69 @@ PollSet& LoopCore::poll_set() {
 }
 
 void LoopCore::wait_for_signal() {
-  signal_descriptor_->async_wait(
-      asio::posix::stream_descriptor::wait_read, [this](const std::error_code& error) {
-        if (error) return;  // the loop closes
-        const Turn turn(*this);
-        std::uint64_t count;
-        while (::read(signals_.descriptor(), &count, sizeof count) > 0) {
-        }
-        signals_.pop_all([](SignalRing::Callback callback, void* argument) {
-          try {
-            callback(argument);
-          } catch (...) {
-            report_callback_exception();
-          }
-        });
-        if (signal_handlers_) signal_handlers_->dispatch();
-        wait_for_signal();
+  const auto wait_read = asio::posix::stream_descriptor::wait_read;
+  if (strand_) {
+    // A handler that is bound to a strand counts as work for itself.
+    signal_descriptor_->async_wait(wait_read,
+                                   [this, core = shared_from_this()](const std::error_code& error) {
+                                     if (!error) post_handler([this] { on_signal(); });
+                                   });
+    return;
+  }
+  with_handler(
+      [this](const std::error_code& error) {
+        if (!error) on_signal();  // else the loop closes
+      },
+      [this, wait_read](auto handler) {
+        signal_descriptor_->async_wait(wait_read, std::move(handler));
       });
+}
+
+void LoopCore::on_signal() noexcept {
+  const Turn turn(*this);
+  std::uint64_t count;
+  while (::read(signals_.descriptor(), &count, sizeof count) > 0) {
+  }
+  signals_.pop_all([](SignalRing::Callback callback, void* argument) {
+    try {
+      callback(argument);
+    } catch (...) {
+      report_callback_exception();
+    }
+  });
+  if (signal_handlers_) signal_handlers_->dispatch();
+  wait_for_signal();
+}
+
+// The door is open as long as the application runs its context, but must not be what keeps it
+// running: the wait is not counted. Here a handler runs, which is counted, so that the count does
+// not come to zero, and the context does not stop; each new wait takes the place of the last one's
+// handler; and close() evens it out.
+void LoopCore::open_signal_door() {
+  wait_for_signal();
+  io_->get_executor().on_work_finished();
+  signal_is_free_ = true;
+}
+
+/// An adapted context is kept running by what other threads are to complete.
+void LoopCore::count_remotes() noexcept {
+  if (std::exchange(counts_remotes_, true)) return;
+  io_->get_executor().on_work_started();
+}
+
+/// An adapted context is not kept running by what has been taken back.
+void LoopCore::settle_work() noexcept {
+  if (timers_.size() == 0 && armed_ != TimerNode::TimePoint::max()) {
+    armed_ = TimerNode::TimePoint::max();
+    timer_->cancel();
+  }
+  if (counts_remotes_ && remotes_.empty()) release_work();
+}
+
+// In a handler: a count that comes to zero elsewhere would stop the context before it runs.
+void LoopCore::release_work() noexcept {
+  counts_remotes_ = false;
+  asio::post(*io_, [io = io_] { io->get_executor().on_work_finished(); });
 }
 
 void LoopCore::require_own_process(const char* call) const {
@@ -368,7 +459,7 @@ void LoopCore::require_own_process(const char* call) const {
 // The system's sets are shared with the parent: taking a descriptor out would be done to the
 // parent.
 void LoopCore::leave_parent() noexcept {
-  if (!forked() || closed_ || std::exchange(left_parent_, true)) return;
+  if (!forked() || closed_ || adapted_ || std::exchange(left_parent_, true)) return;
   try {
     io_->notify_fork(asio::execution_context::fork_child);
   } catch (const std::exception&) {
@@ -389,7 +480,7 @@ void LoopCore::report(std::exception_ptr error) noexcept {
   log::log_exception(log::app_log, "Exception in callback", error);
 }
 
-void LoopCore::close(bool all_fds) {
+void LoopCore::close(bool all_fds, bool context_ends) {
   if (closed_) return;
   if (depth_ > 0 || running_) {
     throw std::logic_error("IOLoop::close: called inside a callback of the loop");
@@ -400,6 +491,7 @@ void LoopCore::close(bool all_fds) {
   }
   if (reports_leaks_) log_leaks();
   leave_parent();
+  context_ends_ = context_ends;
   closed_ = true;  // nothing is scheduled any more: what is completed now is only recorded
   signals_.close();
   LoopCore* outer = std::exchange(running_core, this);
@@ -413,6 +505,12 @@ void LoopCore::close(bool all_fds) {
   poll_set_.reset();
   timer_.reset();
   signal_descriptor_.reset();
+  if (adapted_ && !context_ends) {
+    asio::use_service<ContextService>(static_cast<asio::execution_context&>(*io_)).remove(*this);
+    if (signal_is_free_) io_->get_executor().on_work_started();
+    if (counts_remotes_) release_work();
+  }
+  if (context_ends) strand_.reset();  // it refers to the context
   work_.reset();
   owned_.reset();
   io_ = nullptr;

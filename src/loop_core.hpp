@@ -16,10 +16,13 @@
 #include "tornado/inspect.hpp"
 #include "tornado/ioloop.hpp"
 
+#include <asio/bind_executor.hpp>
 #include <asio/executor_work_guard.hpp>
 #include <asio/io_context.hpp>
 #include <asio/posix/stream_descriptor.hpp>
+#include <asio/post.hpp>
 #include <asio/steady_timer.hpp>
+#include <asio/strand.hpp>
 
 #include <atomic>
 #include <exception>
@@ -27,6 +30,7 @@
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <utility>
 #include <vector>
 
 namespace tornado::detail {
@@ -78,9 +82,17 @@ class LoopClient : public Hook {
   bool arming_ = false;
 };
 
+/// An application's context, or a strand of it, for a loop to adapt.
+struct AsioContext {
+  asio::io_context* io;
+  std::optional<asio::strand<asio::io_context::executor_type>> strand;
+};
+
 class LoopCore : public std::enable_shared_from_this<LoopCore> {
  public:
-  explicit LoopCore(IOLoop& owner);
+  /// With a context of its own, or an application's: then adapt() is to follow.
+  explicit LoopCore(IOLoop& owner, const AsioContext* context = nullptr);
+  void adapt();
   ~LoopCore();
 
   /// The core of IOLoop::current().
@@ -90,8 +102,47 @@ class LoopCore : public std::enable_shared_from_this<LoopCore> {
 
   /// \throws std::logic_error  when the loop has been closed.
   static LoopCore& of(IOLoop& loop);
+  /// A loop that adapts an application's context.
+  static std::unique_ptr<IOLoop> make_loop(const AsioContext& context,
+                                           IOLoop::MakeCurrent make_current);
 
   asio::io_context& io() noexcept { return *io_; }
+  /// That of its handlers, for who asks; here they are posted with less ado.
+  const std::optional<asio::strand<asio::io_context::executor_type>>& strand() const noexcept {
+    return strand_;
+  }
+  /// The context is the application's.
+  bool adapted() const noexcept { return adapted_; }
+
+  /// Begins an Asio operation, by `start(handler)`, whose handler calls `f`. An application's
+  /// context may outlive the loop: there the handler holds the core, and calls nothing when the
+  /// loop has been closed. The loop's own context takes all its handlers with it.
+  template <class F, class Start>
+  void with_handler(F f, Start start) {
+    if (!adapted_) {
+      start(std::move(f));
+      return;
+    }
+    auto guarded = [core = shared_from_this(), f = std::move(f)](const auto&... args) mutable {
+      if (!core->closed()) f(args...);
+    };
+    if (strand_) {
+      start(asio::bind_executor(*strand_, std::move(guarded)));
+    } else {
+      start(std::move(guarded));
+    }
+  }
+  /// Has Asio call `f` later. From any thread, while the loop is open.
+  template <class F>
+  void post_handler(F f) {
+    with_handler(std::move(f), [this](auto handler) {
+      if (strand_) {
+        asio::post(*strand_, std::move(handler));
+      } else {
+        asio::post(*io_, std::move(handler));
+      }
+    });
+  }
   IOLoop& owner() noexcept { return owner_; }
 
   /// One Asio handler of ours: the loop is current meanwhile, and what it caused follows at its
@@ -112,7 +163,8 @@ class LoopCore : public std::enable_shared_from_this<LoopCore> {
   void require_startable() const;
   void run();
   void stop() noexcept;
-  void close(bool all_fds);
+  /// \param context_ends  because the application's context is being destroyed.
+  void close(bool all_fds, bool context_ends = false);
   bool closed() const noexcept { return closed_; }
   /// Inside start(), on whatever thread.
   bool is_running() const noexcept { return running_; }
@@ -123,6 +175,8 @@ class LoopCore : public std::enable_shared_from_this<LoopCore> {
   void require_own_process(const char* call) const;
   /// In a forked child: what is closed from now on goes on in the parent.
   void leave_parent() noexcept;
+  /// The loop closes because its context is being destroyed.
+  bool context_ends() const noexcept { return context_ends_; }
 
   /// Runs `node` in this turn, behind what is queued; outside a turn in one that is posted.
   void schedule(Node& node) noexcept;
@@ -132,7 +186,10 @@ class LoopCore : public std::enable_shared_from_this<LoopCore> {
   bool post(Node& node) noexcept;
 
   void add_timer(TimerNode& timer);
-  void remove_timer(TimerNode& timer) noexcept { timers_.remove(timer); }
+  void remove_timer(TimerNode& timer) noexcept {
+    timers_.remove(timer);
+    if (adapted_ && depth_ == 0 && !closed_) settle_work();
+  }
 
   /// At the end of the turn `client` is flushed, or armed.
   void add_dirty(LoopClient& client) noexcept;
@@ -141,7 +198,10 @@ class LoopCore : public std::enable_shared_from_this<LoopCore> {
 
   void add_frame(Suspension& frame) noexcept { frames_.push_back(frame); }
   void add_callback(StateCallback& callback) noexcept { callbacks_.push_back(callback.link); }
-  void add_remote(RemoteCell::Link& link) noexcept { remotes_.push_back(link); }
+  void add_remote(RemoteCell::Link& link) noexcept {
+    remotes_.push_back(link);
+    if (adapted_ && !closed_) count_remotes();
+  }
 
   /// Scratch memory of `size` bytes or more, valid until the next call.
   char* chunk(std::size_t size) {
@@ -194,6 +254,13 @@ class LoopCore : public std::enable_shared_from_this<LoopCore> {
   class Context;
   class LeftBehind;
 
+  void enter() noexcept;
+  void leave() noexcept;
+  void count_remotes() noexcept;
+  void settle_work() noexcept;
+  void release_work() noexcept;
+  void open_signal_door();
+  bool on_other_thread() const noexcept;
   void drain() noexcept;
   void post_drain() noexcept;
   void flush_dirty() noexcept;
@@ -204,17 +271,26 @@ class LoopCore : public std::enable_shared_from_this<LoopCore> {
   void arm_reads() noexcept;
   void arm_listed(std::size_t limit) noexcept;
   void wait_for_signal();
+  void on_signal() noexcept;
   void destroy_frames() noexcept;
   void drop_all() noexcept;
 
   IOLoop& owner_;
   const unsigned generation_ = fork_generation();
   bool left_parent_ = false;
+  const bool adapted_;
   std::unique_ptr<asio::io_context> owned_;
   asio::io_context* io_;
+  std::optional<asio::strand<asio::io_context::executor_type>> strand_;
   std::optional<asio::executor_work_guard<asio::io_context::executor_type>> work_;
 
   int depth_ = 0;  // of turns on the stack
+  // What is adapted is run by the application: the thread that is in a turn, by the address of a
+  // thread-local variable.
+  std::atomic<const void*> thread_{nullptr};
+  bool counts_remotes_ = false;  // as work of the context's
+  bool context_ends_ = false;
+  bool signal_is_free_ = false;  // waited for, without being counted as work
   std::atomic<bool> running_{false};
   std::atomic<bool> stop_{false};
   bool closed_ = false;

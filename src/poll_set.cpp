@@ -31,7 +31,9 @@ int make_set() {
 
 }  // namespace
 
-PollSet::PollSet(LoopCore& core) : core_(core), set_(core.io(), make_set()) { wait(); }
+PollSet::PollSet(LoopCore& core) : core_(core), set_(core.io(), make_set()) {
+  if (!core_.adapted()) wait();
+}
 
 void PollSet::add(int fd, IOLoop::Handler handler, int events, std::function<void()> close_object) {
   if (!handler) throw std::invalid_argument("add_handler: the handler is empty");
@@ -42,6 +44,7 @@ void PollSet::add(int fd, IOLoop::Handler handler, int events, std::function<voi
               ++added_};
   control(EPOLL_CTL_ADD, fd, entry);
   entries_.emplace(fd, std::move(entry));
+  wait_if_needed();
 }
 
 void PollSet::update(int fd, int events) {
@@ -63,6 +66,7 @@ void PollSet::remove(int fd) noexcept {
   if (core_.forked()) return;  // the set is the parent's too
   // Fails when the descriptor was closed before, which took it out of the set.
   ::epoll_ctl(set_.native_handle(), EPOLL_CTL_DEL, fd, nullptr);
+  rest_if_unneeded();
 }
 
 void PollSet::close_descriptors() noexcept {
@@ -90,18 +94,39 @@ void PollSet::control(int operation, int fd, const Entry& entry) {
 }
 
 void PollSet::wait() {
-  set_.async_wait(asio::posix::stream_descriptor::wait_read, [this](const std::error_code& error) {
-    if (error) return;  // the loop closes
-    LoopCore::Turn turn(core_);
-    dispatch();
-    wait();
-  });
+  waiting_ = true;
+  core_.with_handler(
+      [this, number = ++waits_](const std::error_code& error) {
+        if (error || number != waits_) return;  // the loop closes, or the wait was given up
+        LoopCore::Turn turn(core_);
+        dispatch();
+        if (core_.adapted() && entries_.empty()) {
+          waiting_ = false;
+        } else {
+          wait();
+        }
+      },
+      [this](auto handler) {
+        set_.async_wait(asio::posix::stream_descriptor::wait_read, std::move(handler));
+      });
+}
+
+void PollSet::wait_if_needed() {
+  if (!waiting_) wait();
+}
+
+void PollSet::rest_if_unneeded() {
+  if (!core_.adapted() || dispatching_ || !waiting_ || !entries_.empty()) return;
+  waiting_ = false;
+  ++waits_;
+  set_.cancel();
 }
 
 void PollSet::dispatch() noexcept {
   epoll_event events[128];
   const int count = ::epoll_wait(set_.native_handle(), events, 128, 0);
   removed_one_ = false;
+  dispatching_ = true;
   bool stale = false;
   for (int i = 0; i < count; ++i) {
     const int fd = static_cast<int>(static_cast<std::uint32_t>(events[i].data.u64));
@@ -125,6 +150,7 @@ void PollSet::dispatch() noexcept {
   // An event without a handler: one that a handler of this batch removed, which is in order. Or a
   // descriptor that was closed while a duplicate of it lives: it stays in the set, cannot be taken
   // out, and its events would come for ever. A new set does not have it.
+  dispatching_ = false;
   if (stale && !removed_one_) rebuild();
 }
 

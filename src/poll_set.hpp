@@ -48,6 +48,8 @@ class PollSet {
 
   void control(int operation, int fd, const Entry& entry);
   void wait();
+  void wait_if_needed();
+  void rest_if_unneeded();
   void dispatch() noexcept;
   void rebuild();
 
@@ -56,6 +58,10 @@ class PollSet {
   std::unordered_map<int, Entry> entries_;
   std::uint32_t added_ = 0;
   bool removed_one_ = false;  // since the batch began
+  // On an application's context it waits only while there is a handler.
+  bool waiting_ = false;
+  bool dispatching_ = false;
+  std::uint32_t waits_ = 0;
 };
 
 }  // namespace tornado::detail

@@ -2,6 +2,7 @@
 #include "socket_backend.hpp"
 
 #include "loop_core.hpp"
+#include "tornado/asio.hpp"
 
 #include <asio/buffer.hpp>
 #include <asio/error.hpp>
@@ -19,14 +20,6 @@
 namespace tornado::detail {
 namespace {
 
-// Asio of 1.22 has system errors in a category of its own.
-std::error_code translated(const std::error_code& error) {
-  if (error.category() == asio::error::get_system_category()) {
-    return {error.value(), std::system_category()};
-  }
-  return error;
-}
-
 std::error_code last_error() {
   const int error = errno;
   if (error == EAGAIN || error == EWOULDBLOCK) {
@@ -37,7 +30,7 @@ std::error_code last_error() {
 
 int protocol_family(const Socket& socket) { return socket.local_address().family(); }
 
-class SocketBackend final : public StreamBackend {
+class SocketBackend final : public ReleasableBackend {
  public:
   SocketBackend(LoopCore& loop, Socket socket) : loop_(loop), socket_(loop.io()) {
     int type = 0;
@@ -85,22 +78,26 @@ class SocketBackend final : public StreamBackend {
 
   void wait(Interest interest, std::span<char> early, Ready ready) override {
     if (interest == Interest::write || early.empty()) {
-      socket_.async_wait(interest == Interest::write ? Native::wait_write : Native::wait_read,
-                         [ready = std::move(ready)](const std::error_code& error) mutable {
-                           if (error != asio::error::operation_aborted) {
-                             ready(Result(0, translated(error)));
-                           }
-                         });
+      loop_.with_handler(
+          [ready = std::move(ready)](const std::error_code& error) mutable {
+            ready(Result(0, translated(error)));
+          },
+          [this, interest](auto handler) {
+            socket_.async_wait(interest == Interest::write ? Native::wait_write : Native::wait_read,
+                               std::move(handler));
+          });
       return;
     }
-    socket_.async_read_some(
-        asio::buffer(early.data(), early.size()),
+    loop_.with_handler(
         [ready = std::move(ready)](const std::error_code& error, std::size_t bytes) mutable {
           if (error == asio::error::eof) {
             ready.end();
-          } else if (error != asio::error::operation_aborted) {
+          } else {
             ready(Result(bytes, translated(error)));
           }
+        },
+        [this, early](auto handler) {
+          socket_.async_read_some(asio::buffer(early.data(), early.size()), std::move(handler));
         });
   }
 
@@ -112,6 +109,13 @@ class SocketBackend final : public StreamBackend {
     std::error_code ignored;
     socket_.close(ignored);
   }
+
+  void cancel_waits() noexcept override {
+    std::error_code ignored;
+    socket_.cancel(ignored);
+  }
+
+  native_handle_type release() override { return socket_.release(); }
 
   std::error_code connect(const Address& address) noexcept override {
     if (::connect(fd(), static_cast<const sockaddr*>(address.data()),
@@ -138,7 +142,7 @@ class SocketBackend final : public StreamBackend {
   // native_handle() is not const in Asio.
   int fd() const noexcept { return const_cast<Native&>(socket_).native_handle(); }
 
-  LoopCore& loop_;  // outlives this: it goes, at the latest, when the loop closes
+  LoopCore& loop_;  // the stream's, which holds this
   Native socket_;
 };
 

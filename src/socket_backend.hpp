@@ -9,6 +9,16 @@
 
 namespace tornado::detail {
 
+/// A backend whose socket can be taken out.
+class ReleasableBackend : public StreamBackend {
+ public:
+  /// Ends all waits; those that came already still tell what they got, the others
+  /// `std::errc::operation_canceled`.
+  virtual void cancel_waits() noexcept = 0;
+  /// The handle, which is the caller's from now on.
+  virtual native_handle_type release() = 0;
+};
+
 /// \throws std::system_error  when `socket` is closed, or no stream socket.
 std::unique_ptr<StreamBackend> make_socket_backend(Socket socket);
 

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "stream_core.hpp"
 
+#include "socket_backend.hpp"
 #include "tornado/log.hpp"
 
-#include <asio/post.hpp>
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -280,7 +280,7 @@ void StreamCore::read_more() {
 }
 
 bool StreamCore::wants_to_read() const noexcept {
-  if (closed_ || connecting_ || broken_) return false;
+  if (closed_ || connecting_ || broken_ || paused_) return false;
   return reading() || (close_job_ != nullptr && received_.empty());
 }
 
@@ -297,10 +297,10 @@ void StreamCore::arm() noexcept {
 
 void StreamCore::on_ready(StreamBackend::Interest interest, StreamBackend::Result result,
                           bool ended) {
+  if (closed_) return;
   const LoopCore::Turn turn(*loop_);
   if (interest == StreamBackend::Interest::write) {
     write_armed_ = false;
-    if (closed_) return;
     if (connecting_) {
       if (result.error) {
         shut(result.error);
@@ -315,7 +315,10 @@ void StreamCore::on_ready(StreamBackend::Interest interest, StreamBackend::Resul
     return;
   }
   read_armed_ = false;
-  if (closed_) return;
+  if (paused_) {
+    on_ready_in_pause(result);
+    return;
+  }
   // Armed before there was a connection. When there is one it is armed again.
   if (says_unconnected(result.error) && (connecting_ || !reading())) return;
   if (ended || result.error) {
@@ -421,7 +424,7 @@ void StreamCore::on_write_error(std::error_code error) {
     return;
   }
   add_ref();
-  asio::post(loop_->io(), [self = Ref<StreamCore>(this)] {
+  loop_->post_handler([self = Ref<StreamCore>(this)] {
     const LoopCore::Turn turn(*self->loop_);
     self->end_broken();
   });
@@ -491,6 +494,43 @@ void StreamCore::on_connected() {
   state->complete(Status::value);
 }
 
+// ---- giving the socket away
+
+void StreamCore::require_releasable() const {
+  if (closed_) return;
+  if (dynamic_cast<ReleasableBackend*>(backend_.get()) == nullptr) {
+    throw std::logic_error("release_socket: the stream has no socket");
+  }
+  if (connecting_) throw std::logic_error("release_socket: the stream is connecting");
+  if (reading()) throw std::logic_error("release_socket: a read is pending");
+}
+
+Future<void> StreamCore::end_read_ahead() {
+  Future<void> future;
+  State<void>* state = Access::state(future);
+  state->add_ref();
+  read_ahead_ended_ = Ref<State<void>>(state);
+  static_cast<ReleasableBackend&>(*backend_).cancel_waits();
+  return future;
+}
+
+/// The wait was given up; or it came first, and its bytes must not be lost. That the other end has
+/// closed, whoever gets the socket will find for himself.
+void StreamCore::on_ready_in_pause(const StreamBackend::Result& result) {
+  received_.append(early_, result.bytes);
+  if (result.error && result.error != std::errc::operation_canceled) shut(result.error);
+  const auto state = std::exchange(read_ahead_ended_, {});
+  if (state && !state->done()) state->complete(Status::value);
+}
+
+Socket StreamCore::detach(std::string& received) {
+  received = take_buffered(buffered().size());
+  Socket socket(static_cast<ReleasableBackend&>(*backend_).release());
+  closed_ = true;
+  if (Node* job = std::exchange(close_job_, nullptr)) job->handle(Node::Event::drop);
+  return socket;
+}
+
 // ---- the end
 
 std::string StreamCore::describe() const {
@@ -542,6 +582,9 @@ void StreamCore::fail_pending(const std::exception_ptr& error,
     if (!write.state->done()) write.state->fail(error);
   }
   if (connect_) std::exchange(connect_, {})->fail(error);
+  if (const auto state = std::exchange(read_ahead_ended_, {}); state && !state->done()) {
+    state->complete(Status::value);
+  }
   unsent_.clear();
 }
 
@@ -576,6 +619,9 @@ void StreamCore::on_loop_close() noexcept {
     if (!write.state->done()) write.state->abandon();
   }
   if (connect_) std::exchange(connect_, {})->abandon();
+  if (const auto state = std::exchange(read_ahead_ended_, {}); state && !state->done()) {
+    state->abandon();
+  }
   if (reading()) std::exchange(read_, Read()).state->abandon();
   if (Node* job = std::exchange(close_job_, nullptr)) job->handle(Node::Event::drop);
   release();

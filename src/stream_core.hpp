@@ -54,6 +54,7 @@ class StreamCore final : public LoopClient, public Origin {
 
   void flush() noexcept override;
 
+  LoopCore& loop() const noexcept { return *loop_; }
   bool closed() const noexcept { return closed_; }
   bool reading() const noexcept { return read_.kind != Read::none; }
   bool writing() const noexcept { return !unsent_.empty(); }
@@ -62,6 +63,30 @@ class StreamCore final : public LoopClient, public Origin {
   native_handle_type fileno() const noexcept {
     return closed_ ? Socket::invalid_handle : backend_->fileno();
   }
+
+  // For release_socket.
+  /// Nothing more is read for as long as it lives, but for what a read that waits has got already.
+  class ReadPause {
+   public:
+    explicit ReadPause(StreamCore& core) noexcept : core_(core) { core_.paused_ = true; }
+    ~ReadPause() {
+      core_.paused_ = false;
+      core_.arm_if_wanted();
+    }
+    ReadPause(const ReadPause&) = delete;
+    ReadPause& operator=(const ReadPause&) = delete;
+
+   private:
+    StreamCore& core_;
+  };
+  /// \throws std::logic_error  when a read is pending, it connects, or there is no socket.
+  void require_releasable() const;
+  /// The backend waits to read.
+  bool read_armed() const noexcept { return read_armed_; }
+  /// Ends that wait; in a ReadPause.
+  Future<void> end_read_ahead();
+  /// Closes the stream, but not its socket.
+  Socket detach(std::string& received);
 
   /// A wait of the backend's is over.
   void on_ready(StreamBackend::Interest interest, StreamBackend::Result result, bool ended);
@@ -119,6 +144,7 @@ class StreamCore final : public LoopClient, public Origin {
   void read_more();
   bool wants_to_read() const noexcept;
   void arm_if_wanted() noexcept;
+  void on_ready_in_pause(const StreamBackend::Result& result);
 
   template <class Data>
   Future<void> write_any(Data&& data);
@@ -147,6 +173,7 @@ class StreamCore final : public LoopClient, public Origin {
   bool closed_ = false;
   bool connecting_ = false;
   bool connected_ = false;  // by connect()
+  bool paused_ = false;     // by a ReadPause
   bool read_armed_ = false;
   bool write_armed_ = false;
 
@@ -163,6 +190,7 @@ class StreamCore final : public LoopClient, public Origin {
   Ref<State<IOStream>> connect_;
   Address connect_to_;
   Node* close_job_ = nullptr;
+  Ref<State<void>> read_ahead_ended_;
 
   // What a waiting read is given to fill. Larger messages are followed up by a direct read.
   char early_[128];

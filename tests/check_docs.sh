@@ -1,12 +1,12 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
 #
-# Compares the C++ of the guide and the reference with the examples, which are built and run: each
-# block that begins with ```cpp stands, line by line, in a file under examples/, where it may be
-# indented further. Declarations, and code that is wrong on purpose, are in ```c++ blocks, which are
-# left alone.
+# Compares the C++ of the documentation with the examples, which are built and run: each block that
+# begins with ```cpp stands, line by line, in a file under examples/, where it may be indented
+# further. Declarations, and code that is wrong on purpose, are in ```c++ blocks, which are left
+# alone.
 #
-#     check_docs.sh                  docs/guide and docs/reference
+#     check_docs.sh                  docs/guide, docs/reference and docs/from-asio.md
 #     check_docs.sh --self-test      itself, with blocks that do and do not stand there
 set -eu
 
@@ -74,4 +74,4 @@ if [ "${1-}" = --self-test ]; then
   exit
 fi
 
-check docs/guide/*.md docs/reference/*.md
+check docs/guide/*.md docs/reference/*.md docs/from-asio.md

@@ -27,6 +27,8 @@ class IOLoop;
 
 namespace detail {
 
+struct AsioContext;
+
 class TORNADO_EXPORT SyncCall {
  public:
   virtual ~SyncCall();
@@ -81,9 +83,10 @@ class Timeout {
 ///     });
 ///
 /// Adapts an `asio::io_context`, which `get_io_context` in <tornado/asio.hpp> gives, and which
-/// polls by epoll, kqueue or what else Asio offers. What it adds is Tornado's order of things:
-/// callbacks run one after the other, none inside another; after those of an iteration the
-/// coroutines whose waiting is over go on; then what was written to streams is sent.
+/// polls by epoll, kqueue or what else Asio offers; `make_ioloop` there makes a loop on a context
+/// of the program's own. What it adds is Tornado's order of things: callbacks run one after the
+/// other, none inside another; after those of an iteration the coroutines whose waiting is over go
+/// on; then what was written to streams is sent.
 class TORNADO_EXPORT IOLoop {
  public:
   using Clock = std::chrono::steady_clock;
@@ -343,6 +346,7 @@ class TORNADO_EXPORT IOLoop {
   friend class detail::AsCurrent;
   using SignalJob = std::function<detail::Node*(int signo)>;
 
+  IOLoop(const detail::AsioContext& context, MakeCurrent make_current);
   void add_job(detail::Node* job);
   void set_signal_handler(int signo, SignalJob make_job);
   Executor& executor_or_default(Executor* executor);
