@@ -86,7 +86,9 @@ Leftovers& leftovers() {
 }
 
 // Python: process.cpu_count() * 5.
-std::size_t usual_size() { return 5 * std::max(1U, std::thread::hardware_concurrency()); }
+std::size_t usual_size() {
+  return std::size_t{5} * std::max(1U, std::thread::hardware_concurrency());
+}
 
 }  // namespace
 

@@ -220,9 +220,8 @@ TEST_SUITE("ioloop") {
     for (std::size_t i = 0; i < fds.size(); ++i) {
       // Takes its neighbour with it, which is then no longer the loop's to close.
       loop.add_handler(
-          fds[i], [&, i, end = at_end([&, i] {
-                           loop.remove_handler(fds[(i + 1) % fds.size()]);
-                         })](int, int) {},
+          fds[i],
+          [end = at_end([&, i] { loop.remove_handler(fds[(i + 1) % fds.size()]); })](int, int) {},
           IOLoop::READ);
     }
     loop.close(true);

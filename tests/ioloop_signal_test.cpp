@@ -252,7 +252,7 @@ TEST_SUITE("ioloop") {
     {
       test::Loop loop;
       loop.add_signal_handler(SIGUSR1, [captured] {});
-      loop.add_signal_handler(SIGUSR2, [&loop, captured] {});
+      loop.add_signal_handler(SIGUSR2, [captured] {});
       ::raise(SIGUSR1);  // nobody will hear of it
       loop.close();
       CHECK(captured.use_count() == 1);

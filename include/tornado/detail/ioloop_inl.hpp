@@ -97,14 +97,13 @@ void IOLoop::add_signal_handler(int signo, F&& callback) {
   static_assert(callable, "add_signal_handler calls its callback as callback(signo) or callback()");
   if constexpr (callable) {
     auto shared = std::make_shared<G>(std::forward<F>(callback));
-    set_signal_handler(signo, [shared](int number) {
-      return detail::make_job([shared, number]() -> decltype(auto) {
-        if constexpr (with_signo) {
-          return std::invoke(*shared, number);
-        } else {
-          return std::invoke(*shared);
-        }
-      });
+    set_signal_handler(signo, [shared]([[maybe_unused]] int number) {
+      if constexpr (with_signo) {
+        return detail::make_job(
+            [shared](int which) -> decltype(auto) { return std::invoke(*shared, which); }, number);
+      } else {
+        return detail::make_job([shared]() -> decltype(auto) { return std::invoke(*shared); });
+      }
     });
   }
 }
