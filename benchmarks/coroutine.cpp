@@ -3,7 +3,6 @@
 // What a coroutine costs here and in asio::awaitable: calling and awaiting one that is ready, and
 // suspending once through the loop. Nanoseconds each, the least of several rounds, the two taking
 // turns in one process, and the ratio.
-#include <tornado/asio.hpp>
 #include <tornado/tornado.hpp>
 
 #include <asio/awaitable.hpp>

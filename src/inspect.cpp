@@ -161,6 +161,13 @@ namespace inspect {
 
 std::vector<Coroutine> coroutines(IOLoop& loop) { return detail::LoopCore::of(loop).coroutines(); }
 std::string dump(IOLoop& loop) { return detail::describe(coroutines(loop)); }
+void dump_on_signal(IOLoop& loop, int signo) {
+  loop.add_signal_handler(signo, [&loop] {
+    const auto all = coroutines(loop);
+    log::app_log.warning("{} coroutine{} suspended\n{}", all.size(),
+                         all.size() == 1 ? " is" : "s are", detail::describe(all));
+  });
+}
 Metrics metrics(IOLoop& loop) { return detail::LoopCore::of(loop).metrics(); }
 void measure_time(IOLoop& loop, bool on) { detail::LoopCore::of(loop).measure_time(on); }
 void report_slow_callbacks(IOLoop& loop, std::chrono::nanoseconds threshold) {

@@ -63,6 +63,20 @@ class EchoServer : public TCPServer {
 }  // namespace
 
 TEST_SUITE("asio") {
+  // Python: ioloop_test.TestIOLoop.test_explicit_asyncio_loop
+  TEST_CASE("make_ioloop: of an io_context of the program's, which several loops may adapt") {
+    asio::io_context context;
+    const auto loop = make_ioloop(context, IOLoop::MakeCurrent::never);
+    CHECK(&get_io_context(*loop) == &context);
+    const auto second = make_ioloop(context, IOLoop::MakeCurrent::never);
+    CHECK(&get_io_context(*second) == &context);
+    int calls = 0;
+    loop->add_callback([&] { ++calls; });
+    second->add_callback([&] { ++calls; });
+    context.run();
+    CHECK(calls == 2);
+  }
+
   TEST_CASE("make_ioloop: an idle loop does not keep the context running") {
     Context io;
     const auto loop = make_ioloop(io);

@@ -10,6 +10,7 @@
 #include "tornado/log.hpp"
 
 #include <algorithm>
+#include <csignal>
 #include <source_location>
 #include <stdexcept>
 #include <string>
@@ -112,6 +113,19 @@ TEST_SUITE("inspect") {
     CHECK(contains(text, ") at "));
     CHECK(contains(text,
                    "inspect_test.cpp:" + std::to_string(line_of_wait) + " waits for a Future\n"));
+  }
+
+  TEST_CASE("dump_on_signal: logs what is suspended, until the handler is removed") {
+    test::Loop loop;
+    const Future<int> work = wait_for(Future<int>());
+    inspect::dump_on_signal(loop, SIGUSR1);
+    {
+      const test::ExpectLog log(log::app_log, "1 coroutine is suspended\ncoroutine ",
+                                LogLevel::warning);
+      ::raise(SIGUSR1);
+      loop.run_until([&] { return log.count() == 1; });
+    }
+    CHECK(loop.remove_signal_handler(SIGUSR1));
   }
 
   TEST_CASE("metrics: what has run, and what is left") {

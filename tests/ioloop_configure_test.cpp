@@ -2,8 +2,9 @@
 //
 // IOLoop::configure.
 #include "ioloop_support.hpp"
-#include "tornado/asio.hpp"
 #include "tornado/ioloop.hpp"
+
+#include <asio/detail/config.hpp>
 
 #include <chrono>
 #include <stdexcept>

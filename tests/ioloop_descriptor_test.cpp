@@ -2,11 +2,8 @@
 //
 // Descriptors of all kinds under add_handler, and objects that have one.
 #include "ioloop_support.hpp"
-#include "tornado/asio.hpp"
 #include "tornado/ioloop.hpp"
 #include "tornado/netutil.hpp"
-
-#include <asio/posix/stream_descriptor.hpp>
 
 #include <array>
 #include <chrono>
@@ -306,37 +303,6 @@ TEST_SUITE("ioloop") {
         read_after(loop, fd, [&] { std::filesystem::create_directory(folder / "made"); });
     CHECK(event.find("made") != event.npos);
     std::filesystem::remove_all(folder);
-  }
-
-  TEST_CASE("IOLoop.add_handler: a descriptor that an Asio object also owns") {
-    test::Loop loop;
-    int ends[2];
-    REQUIRE(::pipe(ends) == 0);
-    const Descriptor writer(ends[1]);
-    asio::posix::stream_descriptor object(get_io_context(loop), ends[0]);
-    int by_asio = 0;
-    object.async_wait(asio::posix::stream_descriptor::wait_read, [&](const std::error_code& error) {
-      CHECK_FALSE(error);
-      ++by_asio;
-    });
-    int by_loop = 0;
-    loop.add_handler(
-        ends[0], [&](int, int) { ++by_loop; }, IOLoop::READ);
-    loop.iterate(3);
-    CHECK(by_asio + by_loop == 0);
-    CHECK(::write(writer, "x", 1) == 1);
-    loop.run_until([&] { return by_asio == 1 && by_loop >= 2; });
-    loop.remove_handler(ends[0]);
-    // Asio's part has not noticed.
-    char byte = 0;
-    object.async_read_some(asio::buffer(&byte, 1),
-                           [&](const std::error_code& error, std::size_t size) {
-                             CHECK_FALSE(error);
-                             CHECK(size == 1);
-                             loop.stop();
-                           });
-    loop.wait();
-    CHECK(byte == 'x');
   }
 
   TEST_CASE("IOLoop.remove_handler: leaves the descriptor's flags as they were") {

@@ -2,12 +2,9 @@
 #include "tornado/ioloop.hpp"
 
 #include "ioloop_support.hpp"
-#include "tornado/asio.hpp"
 #include "tornado/concurrent.hpp"
 #include "tornado/gen.hpp"
 #include "tornado/log.hpp"
-
-#include <asio/post.hpp>
 
 #include <algorithm>
 #include <atomic>
@@ -416,52 +413,6 @@ TEST_SUITE("ioloop") {
     loop.call_later(1h, [end = at_end([&] { loop.call_later(1h, [] {}); })] {});
     loop.close();
     CHECK(destroyed == 3);
-  }
-
-  TEST_CASE("get_io_context: a handler of the program's own runs in the loop, and may throw (L5)") {
-    test::Loop loop;
-    IOLoop* current = nullptr;
-    bool resumed = false;
-    const Future<void> gate;
-    const auto f = [&]() -> Future<void> {
-      co_await gate;
-      resumed = true;
-      loop.stop();
-    };
-    const Future<void> future = f();
-    asio::post(get_io_context(loop), [] { throw CustomError("from an Asio handler"); });
-    asio::post(get_io_context(loop), [&] {
-      current = &IOLoop::current();
-      gate.set_result();
-      CHECK_FALSE(resumed);
-    });
-    const test::ExpectLog expected(log::app_log, "CustomError: from an Asio handler");
-    loop.wait();
-    CHECK(current == &loop);
-    CHECK(resumed);
-    CHECK(expected.count() == 1);
-    loop.close();
-    CHECK_THROWS_AS(get_io_context(loop), std::logic_error);
-  }
-
-  TEST_CASE("IOLoop.close: a program's own Asio handler whose destructor uses the loop") {
-    test::Loop loop;
-    bool destroyed = false;
-    bool ran = false;
-    Future<int> future;
-    asio::post(get_io_context(loop), [&, end = at_end([&] {
-                                           destroyed = true;
-                                           CHECK(&IOLoop::current() == &loop);
-                                           loop.add_callback([&] { ran = true; });
-                                           loop.call_later(0, [&] { ran = true; });
-                                           future.add_done_callback([&] { ran = true; });
-                                           static_cast<void>(gen::sleep(0s));
-                                           static_cast<void>(gen::multi(gen::moment, gen::moment));
-                                           future.set_result(1);
-                                         })] { ran = true; });
-    loop.close();
-    CHECK(destroyed);
-    CHECK_FALSE(ran);
   }
 
   TEST_CASE("IOLoop: destroyed inside one of its callbacks it ends the program, and says so") {

@@ -96,6 +96,15 @@ Future<void> use_algorithms(IOStream reader, IOStream writer) {
   fmt::print("{} bytes: {}", size, buffer.substr(0, size));
 }
 
+void asio_objects(IOLoop& io_loop) {
+  asio::steady_timer timer(get_io_context(io_loop), 1ms);
+  timer.async_wait([&io_loop](const std::error_code&) {
+    fmt::print("Asio's timer, in the loop: {}\n", &IOLoop::current() == &io_loop);
+    io_loop.stop();
+  });
+  io_loop.start();
+}
+
 int main() {
   adapt();
   adapt_a_strand();
@@ -108,6 +117,7 @@ int main() {
     socket.connect(acceptor.local_endpoint());
     return std::pair(std::move(socket), acceptor.accept());
   };
+  asio_objects(loop);
   loop.run_sync([&] { return wait_for_asio(loop); });
   loop.run_sync([&] { return asio::co_spawn(io, wait_for_tornado(), as_future); });
   loop.run_sync([&] {

@@ -6,6 +6,7 @@
 #include <fmt/format.h>
 
 #include <chrono>
+#include <csignal>
 #include <string_view>
 
 using namespace std::chrono_literals;
@@ -74,6 +75,20 @@ void find_leaks() {
   set_log_sink({});
 }
 
+void print_on_signal() {
+  set_log_sink([](const LogRecord& record) {
+    const std::string_view text = record.message;
+    fmt::print("{}\n", text.substr(0, text.find('\n')));
+    IOLoop::current().stop();
+  });
+  IOLoop& loop = IOLoop::current();
+  inspect::dump_on_signal(loop, SIGUSR1);
+  std::raise(SIGUSR1);
+  loop.start();
+  loop.remove_signal_handler(SIGUSR1);
+  set_log_sink({});
+}
+
 int main() {
   Future<void> question;
   const Future<void> asked = ask(question);
@@ -82,6 +97,7 @@ int main() {
   question.set_result();
   IOLoop::current().run_sync([&asked] { return asked; });
   print_dump();
+  print_on_signal();
   print_share();
   find_slow();
   find_leaks();

@@ -2,10 +2,8 @@
 //
 // An example for each name in <tornado/ioloop.hpp>, and for those of <tornado/util.hpp> that go
 // with them; docs/reference/ioloop.md quotes them.
-#include <tornado/asio.hpp>
 #include <tornado/tornado.hpp>
 
-#include <asio/steady_timer.hpp>
 #include <fmt/format.h>
 
 #include <cerrno>
@@ -280,15 +278,6 @@ void configure() {
   }
 }
 
-void asio_objects(IOLoop& io_loop) {
-  asio::steady_timer timer(get_io_context(io_loop), 1ms);
-  timer.async_wait([&io_loop](const std::error_code&) {
-    fmt::print("Asio's timer, in the loop: {}\n", &IOLoop::current() == &io_loop);
-    io_loop.stop();
-  });
-  io_loop.start();
-}
-
 class Codec : public util::Configurable<Codec, int> {  // is made from an int
  public:
   virtual ~Codec() = default;
@@ -358,7 +347,6 @@ int main() {
   object_handlers(io_loop);
   handler_errors(io_loop);
   configure();
-  asio_objects(io_loop);
   configurable();
   util_functions();
 }

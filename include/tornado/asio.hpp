@@ -6,6 +6,10 @@
 // docs/from-asio.md.
 #pragma once
 
+#if !defined(TORNADO_STATIC) && !defined(TORNADO_BUILDING_LIBRARY)
+#error "<tornado/asio.hpp> needs the static library: a shared one hides its Asio from the program's"
+#endif
+
 #include "tornado/concurrent.hpp"
 #include "tornado/ioloop.hpp"
 #include "tornado/iostream.hpp"

@@ -39,6 +39,12 @@ struct Coroutine {
 ///     coroutine 3: handle(IOStream) at server.cpp:42 waits for a read from fd 7
 [[nodiscard]] TORNADO_EXPORT std::string dump(IOLoop& loop);
 
+/// Logs `dump`, as a warning, whenever the process gets the signal `signo`, SIGUSR1 for one: by a
+/// signal handler of `loop`, which `IOLoop::remove_signal_handler` takes away.
+///
+/// \throws  what `IOLoop::add_signal_handler` does.
+TORNADO_EXPORT void dump_on_signal(IOLoop& loop, int signo);
+
 /// A loop's figures. What is counted is counted from the loop's beginning.
 struct Metrics {
   std::uint64_t turns = 0;          // events from the reactor, each with what it caused
