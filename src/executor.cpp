@@ -1,12 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "tornado/concurrent.hpp"
 
+#include <asio/executor_work_guard.hpp>
+#include <asio/io_context.hpp>
 #include <asio/post.hpp>
-#include <asio/thread_pool.hpp>
 
 #include <atomic>
 #include <stdexcept>
+#include <thread>
 #include <utility>
+#include <vector>
 
 namespace tornado {
 
@@ -24,21 +27,35 @@ DummyExecutor& dummy_executor() {
   return executor;
 }
 
+// Threads that run an io_context: those of asio::thread_pool do not work in Asio 1.35.0.
 class ThreadPoolExecutor::Pool {
  public:
-  explicit Pool(std::size_t threads) : pool_(threads) {}
+  explicit Pool(std::size_t threads) : work_(asio::make_work_guard(io_)) {
+    try {
+      for (std::size_t i = 0; i < threads; ++i) {
+        threads_.emplace_back([this] { io_.run(); });
+      }
+    } catch (...) {
+      shutdown();
+      throw;
+    }
+  }
   void execute(std::unique_ptr<Work> work) {
     if (closed_) throw std::runtime_error("ThreadPoolExecutor::submit: it has been shut down");
-    asio::post(pool_, [work = std::move(work)] { work->run(); });
+    asio::post(io_, [work = std::move(work)] { work->run(); });
   }
   void shutdown() {
     closed_ = true;
-    pool_.join();
+    work_.reset();
+    for (std::thread& thread : threads_) thread.join();
+    threads_.clear();
   }
 
  private:
   std::atomic<bool> closed_{false};
-  asio::thread_pool pool_;
+  asio::io_context io_;
+  asio::executor_work_guard<asio::io_context::executor_type> work_;
+  std::vector<std::thread> threads_;
 };
 
 ThreadPoolExecutor::ThreadPoolExecutor(std::size_t max_workers) {
