@@ -16,8 +16,9 @@ namespace {
 using TimePoint = PeriodicCore::TimePoint;
 using Duration = PeriodicCore::Duration;
 
-// What the clock cannot represent is as good as never.
+// What the clock cannot represent is as good as never; NaN becomes zero, which is refused.
 Duration saturated(std::chrono::duration<double, Duration::period> length) noexcept {
+  if (!(length.count() > 0)) return Duration::zero();
   if (length >= std::chrono::duration<double, Duration::period>(Duration::max())) {
     return Duration::max();
   }
