@@ -30,10 +30,11 @@
 // version is in the names of the functions that take them, and linking tells.
 #define TORNADO_JOIN(a, b) a##b
 #define TORNADO_NAME(name, version) TORNADO_JOIN(name, version)
+#define TORNADO_WITH_ASIO TORNADO_NAME(with_asio_, ASIO_VERSION)
 
 namespace tornado {
 
-inline namespace TORNADO_NAME(with_asio_, ASIO_VERSION) {
+inline namespace TORNADO_WITH_ASIO {
 
 /// A loop on an `io_context` that the program owns, and runs: the loop's callbacks, coroutines and
 /// streams have their turns among the program's own handlers.
@@ -80,7 +81,7 @@ TORNADO_EXPORT asio::io_context& get_io_context(IOLoop& loop);
 /// \throws std::logic_error  when the loop has been closed.
 TORNADO_EXPORT asio::any_io_executor get_executor(IOLoop& loop);
 
-}  // namespace TORNADO_NAME(with_asio_,ASIO_VERSION)
+}  // namespace TORNADO_WITH_ASIO
 
 /// The type of `as_future`.
 class AsFuture {
@@ -206,6 +207,7 @@ class AsioStream {
 
 }  // namespace tornado
 
+#undef TORNADO_WITH_ASIO
 #undef TORNADO_NAME
 #undef TORNADO_JOIN
 
