@@ -150,7 +150,8 @@ StateBase* Suspension::awaited() const noexcept {
 }
 
 const Suspension* Awaiter::waiter_of(const Node& node) noexcept {
-  const bool is_awaiter = &node.type() == &node_type<&Awaiter::resume, Kind::awaiter>;
+  // By its function: a program and a shared library have each a Type of their own.
+  const bool is_awaiter = node.type().function == &Awaiter::resume;
   return is_awaiter ? static_cast<const Awaiter&>(node).waiter_ : nullptr;
 }
 
