@@ -64,7 +64,6 @@ TEST_SUITE("ioloop") {
           loop.add_callback([&] { ran.set_value(); });
           ran.get_future().wait();
         }
-        std::this_thread::sleep_for(10ms);
         loop.add_callback([&] { loop.stop(); });
       });
     });
@@ -444,7 +443,6 @@ TEST_SUITE("ioloop") {
       add(order.empty() ? 'c' : '?');
       loop.stop();
     });
-    std::this_thread::sleep_for(1ms);
     loop.start();
     add('b');
     loop.start();

@@ -63,16 +63,19 @@ TEST_SUITE("ioloop") {
   TEST_CASE("IOLoop: the end of the program waits for what its executor runs") {
     const test::Child child = test::run_in_child([] {
       static std::promise<void> begun;
+      static std::promise<void> exit_began;
       {
         IOLoop loop;
         static_cast<void>(loop.run_in_executor(nullptr, [] {
           begun.set_value();
-          std::this_thread::sleep_for(20ms);
+          exit_began.get_future().wait();
           std::fputs("ran to the end\n", stderr);
         }));
         begun.get_future().wait();
       }
       std::fputs("the loop has gone\n", stderr);
+      // Called before what was registered earlier: by the executor, for one.
+      std::atexit([] { exit_began.set_value(); });
       std::exit(0);
     });
     CHECK(child.succeeded());
@@ -81,6 +84,8 @@ TEST_SUITE("ioloop") {
 
   TEST_CASE("IOLoop: a loop that a function on its executor closes, or a static object") {
     const test::Child child = test::run_in_child([] {
+      // Made before the executor, which waits for its functions at the end of the program.
+      static std::promise<void> exit_began;
       static std::unique_ptr<IOLoop> loop = std::make_unique<IOLoop>(IOLoop::MakeCurrent::never);
       static std::promise<void> go;  // the loop is this thread's until then
       static std::promise<void> closed;
@@ -92,7 +97,8 @@ TEST_SUITE("ioloop") {
       go.set_value();
       closed.get_future().wait();
       static IOLoop second(IOLoop::MakeCurrent::never);
-      static_cast<void>(second.run_in_executor(nullptr, [] { std::this_thread::sleep_for(5ms); }));
+      static_cast<void>(second.run_in_executor(nullptr, [] { exit_began.get_future().wait(); }));
+      std::atexit([] { exit_began.set_value(); });
       std::exit(0);
     });
     CHECK_MESSAGE(child.succeeded(), child.text);

@@ -10,6 +10,7 @@
 #include <cerrno>
 #include <chrono>
 #include <csignal>
+#include <fstream>
 #include <memory>
 #include <stdexcept>
 #include <string>
@@ -60,6 +61,15 @@ class ApplicationHandler {
  private:
   struct sigaction before_ {};
 };
+
+/// Whether a thread of this process waits in the system.
+bool is_asleep(pid_t thread) {
+  std::ifstream file("/proc/self/task/" + std::to_string(thread) + "/stat");
+  std::string text;
+  std::getline(file, text);
+  const std::size_t name_end = text.rfind(')');
+  return name_end != text.npos && text.compare(name_end, 3, ") S") == 0;
+}
 
 }  // namespace
 
@@ -180,10 +190,10 @@ TEST_SUITE("ioloop") {
     CHECK((action_of(SIGUSR1).sa_flags & SA_RESTART) != 0);
     int ends[2];
     REQUIRE(::pipe(ends) == 0);
-    std::thread thread([main = ::pthread_self(), end = ends[1]] {
+    std::thread thread([main = ::pthread_self(), id = ::gettid(), end = ends[1]] {
       for (int i = 0; i < 20; ++i) {
+        while (!is_asleep(id)) std::this_thread::yield();
         ::pthread_kill(main, SIGUSR1);
-        std::this_thread::sleep_for(200us);
       }
       CHECK(::write(end, "x", 1) == 1);
     });

@@ -7,14 +7,6 @@
 #include "tornado/asio.hpp"
 #include "tornado/gen.hpp"
 
-#include <asio/associated_cancellation_slot.hpp>
-#include <asio/associated_executor.hpp>
-#include <asio/buffer.hpp>
-#include <asio/cancellation_signal.hpp>
-#include <asio/error.hpp>
-#include <asio/executor_work_guard.hpp>
-#include <asio/post.hpp>
-
 #include <algorithm>
 #include <cstddef>
 #include <exception>
