@@ -64,17 +64,22 @@ TEST_SUITE("ioloop") {
     const test::Child child = test::run_in_child([] {
       static std::promise<void> begun;
       static std::promise<void> exit_began;
+      static std::promise<void> exit_went_on;
+      // Called in reverse order: this one behind the executor's waiting, the other before it.
+      std::atexit([] { exit_went_on.set_value(); });
       {
         IOLoop loop;
         static_cast<void>(loop.run_in_executor(nullptr, [] {
           begun.set_value();
           exit_began.get_future().wait();
-          std::fputs("ran to the end\n", stderr);
+          // What must not happen has some time to do so.
+          const auto end = exit_went_on.get_future().wait_for(20ms);
+          std::fputs(end == std::future_status::timeout ? "ran to the end\n" : "left behind\n",
+                     stderr);
         }));
         begun.get_future().wait();
       }
       std::fputs("the loop has gone\n", stderr);
-      // Called before what was registered earlier: by the executor, for one.
       std::atexit([] { exit_began.set_value(); });
       std::exit(0);
     });
