@@ -65,37 +65,6 @@ StreamBufferFullError& StreamBufferFullError::operator=(const StreamBufferFullEr
     default;
 StreamBufferFullError::~StreamBufferFullError() = default;
 
-StreamBackend::~StreamBackend() = default;
-
-std::error_code StreamBackend::connect(const Address&) noexcept {
-  return std::make_error_code(std::errc::operation_not_supported);
-}
-std::error_code StreamBackend::get_fd_error() noexcept { return {}; }
-native_handle_type StreamBackend::fileno() const noexcept { return Socket::invalid_handle; }
-
-StreamBackend::Ready::Ready(detail::StreamCore& core, Interest interest) noexcept
-    : core_(&core), interest_(interest) {
-  core.add_ref();
-}
-StreamBackend::Ready::Ready(Ready&& other) noexcept
-    : core_(std::exchange(other.core_, nullptr)), interest_(other.interest_) {}
-StreamBackend::Ready& StreamBackend::Ready::operator=(Ready&& other) noexcept {
-  std::swap(core_, other.core_);
-  std::swap(interest_, other.interest_);
-  return *this;
-}
-StreamBackend::Ready::~Ready() {
-  if (core_ != nullptr) core_->release();
-}
-void StreamBackend::Ready::operator()(Result result) {
-  const Ready self = std::move(*this);
-  self.core_->on_ready(self.interest_, result, false);
-}
-void StreamBackend::Ready::end() {
-  const Ready self = std::move(*this);
-  self.core_->on_ready(self.interest_, Result(0), true);
-}
-
 IOStream::IOStream(Socket socket, const IOStreamOptions& options)
     : IOStream(detail::make_socket_backend(std::move(socket)), options) {}
 

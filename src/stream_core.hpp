@@ -196,4 +196,13 @@ class StreamCore final : public LoopClient, public Origin {
   char early_[128];
 };
 
+/// A Future that has failed; a quiet one is not logged when nobody looks at it.
+template <class T>
+Future<T> failed(std::exception_ptr error, bool quiet) {
+  Future<T> future;
+  Access::state(future)->observed = quiet;
+  future.set_exception(std::move(error));
+  return future;
+}
+
 }  // namespace tornado::detail

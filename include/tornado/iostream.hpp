@@ -8,6 +8,7 @@
 #include "tornado/detail/callback.hpp"
 #include "tornado/gen.hpp"
 #include "tornado/netutil.hpp"
+#include "tornado/stream_backend.hpp"
 
 #include <cstddef>
 #include <functional>
@@ -74,63 +75,6 @@ struct IOStreamOptions {
 
 /// Whether a read is content with less than all it asked for, as soon as there is anything.
 enum class Partial : bool { no, yes };
-
-/// What a stream reads from and writes to: the part below the buffers. Implement it to make a
-/// stream of your own. Python: the methods of BaseIOStream that a subclass overrides.
-///
-/// All of it runs on the loop's thread. No call may block.
-class TORNADO_EXPORT StreamBackend {
- public:
-  /// What a call did. An error of `std::errc::operation_would_block` means: not now, wait.
-  class Result {
-   public:
-    Result(std::size_t count, std::error_code why = {}) noexcept : bytes(count), error(why) {}
-    std::size_t bytes;
-    std::error_code error;
-  };
-  enum class Interest { read, write };
-  /// Tells the stream that a wait is over: call it once, from the loop's thread, but not from
-  /// inside `wait`. Dropping it instead is right only when the stream was closed.
-  class TORNADO_EXPORT Ready {
-   public:
-    Ready(Ready&& other) noexcept;
-    Ready& operator=(Ready&& other) noexcept;
-    ~Ready();
-    /// \param result  bytes that were put into the buffer already, 0 for none; or an error.
-    void operator()(Result result);
-    /// The other end has closed, and everything it sent was read.
-    void end();
-
-   private:
-    friend detail::StreamCore;
-    Ready(detail::StreamCore& core, Interest interest) noexcept;
-    detail::StreamCore* core_;
-    Interest interest_;
-  };
-
-  StreamBackend() = default;
-  StreamBackend(const StreamBackend&) = delete;
-  StreamBackend& operator=(const StreamBackend&) = delete;
-  virtual ~StreamBackend();
-
-  /// Reads up to `size` bytes, 1 or more. No bytes and no error: the other end has closed.
-  virtual Result read_from_fd(char* buffer, std::size_t size) noexcept = 0;
-  /// Writes what it can of `chunks`, in order.
-  virtual Result write_to_fd(std::span<const std::string_view> chunks) noexcept = 0;
-  /// Calls `ready` when one can read, or write. There is at most one wait of each kind.
-  ///
-  /// \param early  while waiting to read: room into which the backend may read already.
-  virtual void wait(Interest interest, std::span<char> early, Ready ready) = 0;
-  /// Closes; what waits is given up. Called once.
-  virtual void close_fd() noexcept = 0;
-  /// Begins to connect; what it does goes on until `wait(Interest::write)` is over. By default,
-  /// `std::errc::operation_not_supported`.
-  virtual std::error_code connect(const Address& address) noexcept;
-  /// The error that ended an attempt to connect; none when it succeeded.
-  virtual std::error_code get_fd_error() noexcept;
-  /// The native handle; `Socket::invalid_handle` when there is none, or it was closed.
-  virtual native_handle_type fileno() const noexcept;
-};
 
 /// A connection. Python: `tornado.iostream.IOStream`.
 ///
