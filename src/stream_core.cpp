@@ -23,7 +23,8 @@ bool says_unconnected(const std::error_code& error) {
 StreamCore::StreamCore(std::unique_ptr<StreamBackend> backend, const IOStreamOptions& options)
     : loop_(LoopCore::current().shared_from_this()),
       backend_(std::move(backend)),
-      options_(options) {
+      options_(options),
+      half_open_(options.allow_half_open) {
   if (!backend_) throw std::invalid_argument("IOStream: the backend is null");
   if (options_.max_buffer_size == 0 || options_.read_chunk_size == 0) {
     throw std::invalid_argument(
@@ -62,11 +63,13 @@ void StreamCore::on_ready(StreamBackend::Interest interest, StreamBackend::Resul
   }
   // Armed before there was a connection. When there is one it is armed again.
   if (says_unconnected(result.error) && (connecting_ || !reading())) return;
-  if (ended || result.error) {
+  if (result.error) {
     shut(result.error);
     return;
   }
-  if (result.bytes > 0) {
+  if (ended) {
+    on_end();
+  } else if (result.bytes > 0) {
     on_early_data(result.bytes);
   } else if (reading()) {
     read_more();
@@ -125,7 +128,7 @@ void StreamCore::on_connected() {
   connecting_ = false;
   connected_ = true;
   const auto state = std::exchange(connect_, {});
-  if (!unsent_.empty()) loop_->add_dirty(*this);
+  if (writing()) loop_->add_dirty(*this);
   arm_if_wanted();
   state->emplace(IOStream(this));
   state->complete(Status::value);
@@ -155,6 +158,7 @@ Future<void> StreamCore::end_read_ahead() {
 /// closed, whoever gets the socket will find for himself.
 void StreamCore::on_ready_in_pause(const StreamBackend::Result& result) {
   received_.append(early_, result.bytes);
+  bytes_read_ += result.bytes;
   if (result.error && result.error != std::errc::operation_canceled) shut(result.error);
   const auto state = std::exchange(read_ahead_ended_, {});
   if (state && !state->done()) state->complete(Status::value);
@@ -199,7 +203,9 @@ void StreamCore::shut(std::error_code error, const std::exception_ptr& for_reade
   error_ = error ? error : broken_;
   closed_ = true;
   backend_->close_fd();
-  if (read_.kind == Read::until_close && !for_reader) satisfy_from_buffer();
+  if ((read_.kind == Read::until_close || postponed_) && !for_reader && reading()) {
+    satisfy_from_buffer();
+  }
   const std::exception_ptr closed =
       closed_error(connecting_ ? fmt::format("connect to {}", connect_to_.str()) : std::string());
   fail_pending(closed, for_reader ? for_reader : closed);
@@ -218,11 +224,16 @@ void StreamCore::fail_pending(const std::exception_ptr& error,
   for (Write& write : take_pending_writes()) {
     if (!write.state->done()) write.state->fail(error);
   }
+  for (const auto& state : std::exchange(drains_, {})) {
+    if (!state->done()) state->fail(error);
+  }
+  if (write_end_ && !write_end_->done()) write_end_->fail(error);
   if (connect_) std::exchange(connect_, {})->fail(error);
   if (const auto state = std::exchange(read_ahead_ended_, {}); state && !state->done()) {
     state->complete(Status::value);
   }
   unsent_.clear();
+  files_.clear();
 }
 
 std::exception_ptr StreamCore::closed_error(const std::string& doing) const {
@@ -230,7 +241,7 @@ std::exception_ptr StreamCore::closed_error(const std::string& doing) const {
 }
 
 void StreamCore::close_if_unused() {
-  if (handles_ == 0 && !closed_ && !reading() && unsent_.empty() && !connecting_) shut({});
+  if (handles_ == 0 && !closed_ && !reading() && !writing() && !connecting_) shut({});
 }
 
 void StreamCore::set_close_job(Node* job) noexcept {
@@ -255,6 +266,10 @@ void StreamCore::on_loop_close() noexcept {
   for (Write& write : take_pending_writes()) {
     if (!write.state->done()) write.state->abandon();
   }
+  for (const auto& state : std::exchange(drains_, {})) {
+    if (!state->done()) state->abandon();
+  }
+  if (write_end_ && !write_end_->done()) write_end_->abandon();
   if (connect_) std::exchange(connect_, {})->abandon();
   if (const auto state = std::exchange(read_ahead_ended_, {}); state && !state->done()) {
     state->abandon();
