@@ -1,0 +1,63 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// What a Regex is compiled to, and the search for it in bytes that come in pieces.
+//
+// It is in regex_pcre2.cpp, or in regex_none.cpp when the library is built without PCRE2.
+#pragma once
+
+#include "tornado/regex.hpp"
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <string_view>
+
+namespace tornado::detail {
+
+struct RegexCode {
+  explicit RegexCode(std::string text) : pattern(std::move(text)) {}
+  RegexCode(const RegexCode&) = delete;
+  RegexCode& operator=(const RegexCode&) = delete;
+  ~RegexCode();
+
+  const std::string pattern;
+  void* compiled = nullptr;
+};
+
+/// \throws std::invalid_argument, std::system_error  as Regex.
+std::shared_ptr<const RegexCode> compile_regex(std::string_view pattern);
+
+/// One search, over what there is so far: each time more has come it is asked again, and gives what a
+/// search from the beginning would. It begins where the last one has left off.
+///
+/// What it may cost is limited, so that no input, however it comes, keeps the loop from the others. The
+/// unit is one item of the pattern tried, or 16 bytes passed over: some 15 ns. A search may cost
+/// `burst` units and what the bytes themselves earn, 4 each; from then on each search earns its bytes
+/// being passed over twice, and 1000 for the start.
+class TORNADO_EXPORT RegexSearch {  // for the tests
+ public:
+  static constexpr std::size_t not_yet = static_cast<std::size_t>(-1);
+  /// It would cost too much to find out.
+  static constexpr std::size_t limit = static_cast<std::size_t>(-2);
+  static constexpr std::uint64_t burst = 2'000'000;
+
+  explicit RegexSearch(const Regex& regex) noexcept : code_(regex.code_) {}
+
+  /// \param available  all bytes, those of the last call first. In none nothing is found, not even
+  ///                   what matches nothing, as in Tornado.
+  /// \returns  where the match ends, `not_yet` or `limit`.
+  std::size_t find_end(std::string_view available);
+
+  const std::string& pattern() const noexcept { return code_->pattern; }
+  /// In no bytes before this a match begins.
+  std::size_t restart() const noexcept { return from_; }
+
+ private:
+  std::shared_ptr<const RegexCode> code_;
+  std::size_t from_ = 0;
+  std::size_t seen_ = 0;
+  std::uint64_t pool_ = burst;
+};
+
+}  // namespace tornado::detail
