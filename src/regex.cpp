@@ -15,8 +15,8 @@ using Code = std::shared_ptr<const detail::RegexCode>;
 // A Regex may be made after the thread's cache has gone, by what is destroyed later.
 constinit thread_local bool cache_gone = false;
 
-/// The expressions that a thread has compiled last. When it is full the oldest goes, however often it
-/// was used: as in Python.
+/// The expressions that a thread has compiled last. When it is full the oldest goes, however often
+/// it was used: as in Python.
 class Cache {
  public:
   Cache() = default;

@@ -38,8 +38,8 @@ std::string message_of(int error) {
   return reinterpret_cast<const char*>(text.data());
 }
 
-/// Counts what a search costs. PCRE2's own limit does not do: it begins anew at each byte at which a
-/// match may begin, and does not see how far a repetition goes.
+/// Counts what a search costs. PCRE2's own limit does not do: it begins anew at each byte at which
+/// a match may begin, and does not see how far a repetition goes.
 struct Work {
   std::uint64_t most;
   std::uint64_t items = 0;
@@ -78,22 +78,23 @@ std::shared_ptr<const RegexCode> compile_regex(std::string_view pattern) {
                                     PCRE2_NEVER_UTF | PCRE2_NEVER_UCP | PCRE2_AUTO_CALLOUT;
   int error = 0;
   std::size_t offset = 0;
-  code->compiled = pcre2_compile(reinterpret_cast<PCRE2_SPTR>(translated.data()),
-                                 translated.size(), options, &error, &offset, context.get());
+  code->compiled = pcre2_compile(reinterpret_cast<PCRE2_SPTR>(translated.data()), translated.size(),
+                                 options, &error, &offset, context.get());
   if (code->compiled == nullptr) {
-    throw std::invalid_argument(fmt::format("Regex: {} (PCRE2) at offset {} of {:?}, written from {:?}",
-                                            message_of(error), offset, translated, pattern));
+    throw std::invalid_argument(
+        fmt::format("Regex: {} (PCRE2) at offset {} of {:?}, written from {:?}", message_of(error),
+                    offset, translated, pattern));
   }
   return code;
 }
 
-// Bytes that come can make a match begin only where the one before them was looked for. A match that
-// began earlier was refused by bytes that stay what they are; PCRE2 tells the first place where what
-// comes next might have made a difference.
+// Bytes that come can make a match begin only where the one before them was looked for. A match
+// that began earlier was refused by bytes that stay what they are; PCRE2 tells the first place
+// where what comes next might have made a difference.
 std::size_t RegexSearch::find_end(std::string_view available) {
   if (available.empty()) return not_yet;
   const std::uint64_t size = available.size();
-  const std::uint64_t earned = 4 * (size - seen_) + size / (bytes_per_unit / 2) + 1000;
+  const std::uint64_t earned = 4 * (size - seen_) + 2 * size + 1000;
   pool_ = std::min(pool_ + earned, burst + 4 * size);
   seen_ = available.size();
 
@@ -105,9 +106,8 @@ std::size_t RegexSearch::find_end(std::string_view available) {
   pcre2_set_callout(context.get(), count_item, &work);
   pcre2_set_heap_limit(context.get(), heap_limit);
   // In case there is a way around the callouts, which come before each item.
-  pcre2_set_match_limit(context.get(),
-                        static_cast<std::uint32_t>(std::min<std::uint64_t>(
-                            4 * pool_, std::numeric_limits<std::uint32_t>::max())));
+  pcre2_set_match_limit(context.get(), static_cast<std::uint32_t>(std::min<std::uint64_t>(
+                                           4 * pool_, std::numeric_limits<std::uint32_t>::max())));
   pcre2_set_depth_limit(context.get(), std::numeric_limits<std::uint32_t>::max());
   const int result = pcre2_match(static_cast<const pcre2_code*>(code_->compiled),
                                  reinterpret_cast<PCRE2_SPTR>(available.data()), available.size(),

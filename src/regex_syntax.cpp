@@ -44,9 +44,7 @@ std::uint64_t times(std::uint64_t a, std::uint64_t b) {
 Width operator+(Width a, Width b) {
   return {std::min(a.least + b.least, unlimited), std::min(a.most + b.most, unlimited)};
 }
-Width either(Width a, Width b) {
-  return {std::min(a.least, b.least), std::max(a.most, b.most)};
-}
+Width either(Width a, Width b) { return {std::min(a.least, b.least), std::max(a.most, b.most)}; }
 
 struct Flags {
   bool multiline = false;
@@ -254,7 +252,7 @@ class Translator {
     std::optional<Width> width;  // none while it is open
   };
   // What stands before a quantifier.
-  enum class Item { none, place, repeat, group, other };
+  enum class Item { none, place, repeat, group, any, other };
   struct Sequence {
     Flags flags;
     int nested;
@@ -312,7 +310,8 @@ class Translator {
   Scanner in_;
   std::string out_;
   bool ignore_case_ = false;
-  std::vector<Group> groups_ = std::vector<Group>(1);  // the first is the whole, and never referred to
+  std::vector<Group> groups_ =
+      std::vector<Group>(1);  // the first is the whole, and never referred to
   std::map<std::string, std::size_t, std::less<>> names_;
   std::map<std::size_t, std::size_t> conditions_;  // groups asked for by number, and where
   std::optional<std::size_t> behind_;  // in a lookbehind: groups that were there before it
@@ -343,8 +342,9 @@ Width Translator::read_sequence(Flags& flags, int nested, bool first) {
     } else if (c == '*' || c == '+' || c == '?' || c == '{') {
       read_quantifier(sequence, c);
     } else if (c == '.') {
+      sequence.last_at = out_.size();
       out_ += sequence.flags.dotall ? "." : "\\N";
-      add(sequence, {1, 1});
+      add(sequence, {1, 1}, sequence.flags.dotall ? Item::any : Item::other);
     } else if (c == '(') {
       read_group(sequence);
     } else if (c == '^') {
@@ -499,6 +499,8 @@ void Translator::read_quantifier(Sequence& sequence, char c) {
     out_.insert(sequence.last_at, "(?>");
     out_ += ')';
   }
+  // Of PCRE2's dot so many are not a partial match before all of them have come.
+  if (sequence.last == Item::any && least > 1) out_.replace(sequence.last_at, 1, "[\\x00-\\xff]");
   if (c != '{') {
     out_ += c;
   } else if (most == unlimited) {
