@@ -42,6 +42,7 @@ std::string message_of(int error) {
 /// a match may begin, and does not see how far a repetition goes.
 struct Work {
   std::uint64_t most;
+  std::string_view pattern;  // as PCRE2 has it
   std::uint64_t items = 0;
   std::uint64_t bytes = 0;
   std::size_t last = 0;
@@ -49,11 +50,28 @@ struct Work {
   std::uint64_t units() const noexcept { return items + bytes / bytes_per_unit; }
 };
 
+/// How many bytes a reference to a group, the next item, compares. When they differ, where it went
+/// is not seen.
+std::size_t reference_length(const pcre2_callout_block& block, std::string_view pattern) {
+  constexpr std::string_view begin = "\\g{";  // as regex_syntax.cpp writes them
+  const std::string_view item = pattern.substr(block.pattern_position, block.next_item_length);
+  if (item.substr(0, begin.size()) != begin) return 0;
+  std::uint32_t group = 0;
+  for (const char c : item.substr(begin.size(), item.size() - begin.size() - 1)) {
+    group = 10 * group + static_cast<std::uint32_t>(c - '0');
+  }
+  if (group >= block.capture_top) return 0;
+  const PCRE2_SIZE* const ends = block.offset_vector + std::size_t{2} * group;
+  if (ends[0] == PCRE2_UNSET) return 0;
+  return std::min(ends[1] - ends[0], block.subject_length - block.current_position);
+}
+
 int count_item(pcre2_callout_block* block, void* data) {
   Work& work = *static_cast<Work*>(data);
   ++work.items;
   if (block->current_position > work.last) work.bytes += block->current_position - work.last;
   work.last = block->current_position;
+  work.bytes += reference_length(*block, work.pattern);
   return work.units() > work.most ? PCRE2_ERROR_MATCHLIMIT : 0;
 }
 
@@ -63,7 +81,7 @@ RegexCode::~RegexCode() { pcre2_code_free(static_cast<pcre2_code*>(compiled)); }
 
 std::shared_ptr<const RegexCode> compile_regex(std::string_view pattern) {
   const auto code = std::make_shared<RegexCode>(std::string(pattern));
-  std::string translated;
+  std::string& translated = code->translated;
   try {
     translated = translate_regex(pattern);
   } catch (const RegexSyntaxError& error) {
@@ -98,7 +116,7 @@ std::size_t RegexSearch::find_end(std::string_view available) {
   pool_ = std::min(pool_ + earned, burst + 4 * size);
   seen_ = available.size();
 
-  Work work{pool_};
+  Work work{pool_, code_->translated};
   work.last = from_;
   // Neither is kept: after a search that went far, they would be large.
   const auto context = own(pcre2_match_context_create(nullptr));

@@ -22,6 +22,7 @@ struct RegexCode {
   ~RegexCode();
 
   const std::string pattern;
+  std::string translated;  // to PCRE2's syntax
   void* compiled = nullptr;
 };
 
@@ -31,16 +32,17 @@ std::shared_ptr<const RegexCode> compile_regex(std::string_view pattern);
 /// One search, over what there is so far: each time more has come it is asked again, and gives what
 /// a search from the beginning would. It begins where the last one has left off.
 ///
-/// What it may cost is limited, so that no input, however it comes, keeps the loop from the others. The
-/// unit is an item of the pattern tried, or 16 bytes passed over: some 15 ns. A search may cost `burst`
-/// and 4 for each byte that is there. What it takes of that comes back by 4 for each new byte, and at
-/// each search by 1000 and 2 for each byte: looking at all of them again is not what is refused.
+/// What it may cost is limited, so that no input, however it comes, keeps the loop from the others.
+/// The unit is an item of the pattern tried, or 16 bytes passed over: some 15 ns. A search may cost
+/// `burst` and 4 for each byte that is there. What it takes of that comes back by 4 for each new
+/// byte, and at each search by 1000 and 2 for each byte: looking at all of them again is not what
+/// is refused.
 class TORNADO_EXPORT RegexSearch {  // for the tests
  public:
   static constexpr std::size_t not_yet = static_cast<std::size_t>(-1);
   /// It would cost too much to find out.
   static constexpr std::size_t limit = static_cast<std::size_t>(-2);
-  static constexpr std::uint64_t burst = 2'000'000;
+  static constexpr std::uint64_t burst = 1'000'000;
 
   explicit RegexSearch(const Regex& regex) noexcept : code_(regex.code_) {}
 
