@@ -138,6 +138,7 @@ std::size_t RegexSearch::find_end(std::string_view available) {
   } else if (result == PCRE2_ERROR_NOMATCH) {
     from_ = available.size();
   } else {
+    gave_up_ = true;
     return limit;
   }
   return not_yet;

@@ -52,6 +52,8 @@ class TORNADO_EXPORT RegexSearch {  // for the tests
   std::size_t find_end(std::string_view available);
 
   const std::string& pattern() const noexcept { return code_->pattern; }
+  /// It has come to the limit.
+  bool gave_up() const noexcept { return gave_up_; }
   /// In no bytes before this a match begins.
   std::size_t restart() const noexcept { return from_; }
 
@@ -60,6 +62,7 @@ class TORNADO_EXPORT RegexSearch {  // for the tests
   std::size_t from_ = 0;
   std::size_t seen_ = 0;
   std::uint64_t pool_ = burst;
+  bool gave_up_ = false;
 };
 
 }  // namespace tornado::detail

@@ -246,7 +246,7 @@ TEST_SUITE("regex") {
       CHECK(search(pattern, text) == text.size());
     }
     // As they are with a long line that comes byte by byte.
-    const std::string line = std::string(5000, 'x') + "\n";
+    const std::string line = std::string(3000, 'x') + "\n";
     RegexSearch going_on{Regex(".*x\n")};
     std::size_t size = 1;
     while (size < line.size() && going_on.find_end(line.substr(0, size)) == RegexSearch::not_yet) {
