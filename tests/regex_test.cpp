@@ -80,7 +80,8 @@ class Grammar {
     // First those for which a PCRE2 that is asked plainly does not say that more bytes matter.
     if (special_ < 200) {
       static const char* const patterns[] = {"(?!a$)a\n.",    "(?!a$)a\n",   "(?s).{2}",
-                                             "(?s)a.{2,3}?b", "(?<!a\\Z)\n", "(?!\\n$)[^a]+b"};
+                                             "(?s)a.{2,3}?b", "(?<!a\\Z)\n", "(?!\\n$)[^a]+b",
+                                             "(?!$)\n."};
       return patterns[special_++ % std::size(patterns)];
     }
     groups_ = 0;
