@@ -2,6 +2,7 @@
 #include "pipe_backend.hpp"
 
 #include "loop_core.hpp"
+#include "sigpipe_guard.hpp"
 #include "tornado/asio.hpp"
 
 #include <asio/buffer.hpp>
@@ -12,7 +13,6 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
-#include <csignal>
 #include <memory>
 #include <optional>
 #include <system_error>
@@ -21,9 +21,9 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <sys/epoll.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/uio.h>
-#include <time.h>
 #include <unistd.h>
 
 namespace tornado::detail {
@@ -67,48 +67,6 @@ int set_up(int fd) {
   return status_flags;
 }
 
-/// Keeps the SIGPIPE of a write from the program. There is no MSG_NOSIGNAL for pipes, and what a
-/// program does with the signal is its own affair. So the thread blocks it meanwhile, and takes
-/// away the one that its write has raised. Blocked, it is pending even where it is ignored.
-class SigpipeGuard {
- public:
-  SigpipeGuard() noexcept {
-    sigemptyset(&pipe_);
-    sigaddset(&pipe_, SIGPIPE);
-    ::pthread_sigmask(SIG_BLOCK, &pipe_, &before_);
-    blocked_before_ = sigismember(&before_, SIGPIPE) == 1;
-    // One can have been waiting only where it was blocked. It stays, and swallows ours.
-    if (!blocked_before_) return;
-    sigset_t pending;
-    sigpending(&pending);
-    pending_before_ = sigismember(&pending, SIGPIPE) == 1;
-  }
-  ~SigpipeGuard() {
-    const int error = errno;
-    if (raised_ && !pending_before_) take_signal();
-    if (!blocked_before_) ::pthread_sigmask(SIG_SETMASK, &before_, nullptr);
-    errno = error;
-  }
-  SigpipeGuard(const SigpipeGuard&) = delete;
-  SigpipeGuard& operator=(const SigpipeGuard&) = delete;
-
-  /// A write has failed with EPIPE.
-  void raised() noexcept { raised_ = true; }
-
- private:
-  void take_signal() noexcept {
-    const timespec at_once{};
-    while (::sigtimedwait(&pipe_, nullptr, &at_once) < 0 && errno == EINTR) {
-    }
-  }
-
-  sigset_t pipe_;
-  sigset_t before_;
-  bool blocked_before_ = false;
-  bool pending_before_ = false;
-  bool raised_ = false;
-};
-
 class PipeBackend final : public StreamBackend {
  public:
   PipeBackend(LoopCore& loop, int fd) : loop_(loop), descriptor_(loop.io()) {
@@ -141,11 +99,11 @@ class PipeBackend final : public StreamBackend {
     for (std::size_t i = 0; i < count; ++i) {
       vectors[i] = {const_cast<char*>(chunks[i].data()), chunks[i].size()};
     }
-    SigpipeGuard guard;
+    SigpipeGuard guard;  // there is no MSG_NOSIGNAL for pipes
     for (;;) {
       const ssize_t sent = ::writev(fd(), vectors.data(), static_cast<int>(count));
       if (sent >= 0) return Result(static_cast<std::size_t>(sent));
-      if (errno == EPIPE) guard.raised();
+      if (errno == EPIPE) guard.discard();
       if (errno != EINTR) return Result(0, last_error());
     }
   }
@@ -179,11 +137,19 @@ class PipeBackend final : public StreamBackend {
     }
   }
 
+  /// Of a pipe that can only be written to, that is all there was.
+  std::error_code shutdown_write() noexcept override {
+    if (write_only_) {
+      close_descriptor();
+    } else if (::shutdown(fd(), SHUT_WR) != 0) {
+      return errno == ENOTSOCK ? std::make_error_code(std::errc::operation_not_supported)
+                               : last_error();
+    }
+    return {};
+  }
+
   void close_fd() noexcept override {
-    if (!descriptor_.is_open()) return;
-    loop_.leave_parent();
-    std::error_code ignored;
-    descriptor_.close(ignored);
+    close_descriptor();
     const auto given_up = std::exchange(never_, std::nullopt);
   }
 
@@ -192,11 +158,20 @@ class PipeBackend final : public StreamBackend {
  private:
   using Native = asio::posix::stream_descriptor;
 
+  void close_descriptor() noexcept {
+    if (!descriptor_.is_open()) return;
+    loop_.leave_parent();
+    std::error_code ignored;
+    descriptor_.close(ignored);
+  }
+
   /// There is nothing to read at the writing end of a pipe, but that the other end is closed.
   void wait_for_reader_to_go(Ready ready) {
     loop_.with_handler(
         [this, ready = std::move(ready)](const std::error_code& error) mutable {
-          if (error || !descriptor_.is_open()) {
+          if (!descriptor_.is_open()) {
+            ready.end();  // by shutdown_write
+          } else if (error) {
             ready(Result(0, translated(error)));
           } else if (has_hung_up()) {
             ready(Result(0, {EPIPE, std::system_category()}));

@@ -405,6 +405,62 @@ TEST_SUITE("iostream") {
     CHECK(test::open_descriptors() == before);
   }
 
+  TEST_CASE("PipeIOStream.shutdown_write: closes a pipe, behind what was written") {
+    for (const bool callback : {false, true}) {
+      CAPTURE(callback);
+      test::Loop loop;
+      const auto [rs, ws] = make_pipe_streams();
+      bool closed = false;
+      if (callback) ws.set_close_callback([&] { closed = true; });
+      const std::string data = test::pattern(1 << 20);
+      ws.write(data);
+      const auto told = ws.shutdown_write();
+      CHECK((result(loop, rs.read_until_close()) == data));
+      result(loop, told);
+      CHECK(ws.fileno() == tornado::Socket::invalid_handle);
+      if (callback) wait_until(loop, [&] { return closed; });
+      CHECK(ws.closed() == callback);
+      CHECK(why_closed(loop, ws.read_bytes(1)) == std::error_code());
+      CHECK(ws.closed());
+      CHECK(ws.error() == std::error_code());
+    }
+  }
+
+  TEST_CASE("PipeIOStream.shutdown_write: of a socket pair, and of what cannot") {
+    test::Loop loop;
+    int ends[2];
+    REQUIRE(::socketpair(AF_UNIX, SOCK_STREAM, 0, ends) == 0);
+    const PipeIOStream a(ends[0]);
+    const PipeIOStream b(ends[1], {.allow_half_open = true});
+    a.write("to b");
+    result(loop, a.shutdown_write());
+    CHECK(result(loop, b.read_until_close()) == "to b");
+    b.write("to a");
+    CHECK(result(loop, a.read_bytes(4)) == "to a");
+    const PipeIOStream event(::eventfd(0, EFD_CLOEXEC));
+    CHECK_THROWS_AS(result(loop, event.shutdown_write()), std::system_error);
+    CHECK_FALSE(event.closed());
+  }
+
+  TEST_CASE("PipeIOStream.write_file: into a pipe") {
+    test::Loop loop;
+    const auto [rs, ws] = make_pipe_streams();
+    char name[] = "/tmp/tornado-asio-test-XXXXXX";
+    const int file = ::mkstemp(name);
+    REQUIRE(file >= 0);
+    ::unlink(name);
+    const std::string data = test::pattern(300000);
+    REQUIRE(::write(file, data.data(), data.size()) == 300000);
+    ws.write("before ");
+    const auto sent = ws.write_file(file);
+    ws.write(" after");
+    ::close(file);
+    CHECK(result(loop, rs.read_bytes(7)) == "before ");
+    CHECK((result(loop, rs.read_bytes(data.size())) == data));
+    CHECK(result(loop, rs.read_bytes(6)) == " after");
+    CHECK(result(loop, sent) == data.size());
+  }
+
   // ---- The reader goes
 
   TEST_CASE("PipeIOStream: writing without a reader is a broken pipe") {

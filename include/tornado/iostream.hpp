@@ -8,8 +8,10 @@
 #include "tornado/detail/callback.hpp"
 #include "tornado/gen.hpp"
 #include "tornado/netutil.hpp"
+#include "tornado/stream_backend.hpp"
 
 #include <cstddef>
+#include <cstdint>
 #include <functional>
 #include <memory>
 #include <optional>
@@ -31,6 +33,7 @@ enum class StreamErrc {
   unsatisfiable_read,  ///< A delimiter did not come within `max_bytes`. Python:
                        ///< `UnsatisfiableReadError`.
   buffer_full,         ///< More than `max_buffer_size` came before a read was satisfied.
+  file_truncated,      ///< A file became shorter than what write_file was to send of it.
 };
 /// The category of StreamErrc.
 TORNADO_EXPORT const std::error_category& stream_category() noexcept;
@@ -62,7 +65,7 @@ class TORNADO_EXPORT StreamBufferFullError : public std::runtime_error {
   ~StreamBufferFullError() override;
 };
 
-/// Python's keyword arguments of IOStream.
+/// Python's keyword arguments of IOStream, and what it does not have.
 struct IOStreamOptions {
   /// Most bytes that are read and not yet asked for; 1 or more.
   std::size_t max_buffer_size = 104857600;
@@ -70,67 +73,21 @@ struct IOStreamOptions {
   std::size_t read_chunk_size = 65536;
   /// Most bytes that are written and not yet sent; 0 for no limit.
   std::size_t max_write_buffer_size = 0;
+
+  // Not in Python.
+  /// `drain` waits while more bytes than this are written and not yet sent; 0 for any.
+  std::size_t write_watermark = 65536;
+  /// A write is done at once while no more than write_watermark bytes, its own included, wait to be
+  /// sent. Off, it is done when its bytes are with the system, as in Tornado, and awaiting each of
+  /// many small writes costs a system call for each.
+  bool buffered_writes = false;
+  /// The stream stays open, for writing, when the other end sends no more: until `close`, or
+  /// `shutdown_write`. Off, it closes then, as in Tornado.
+  bool allow_half_open = false;
 };
 
 /// Whether a read is content with less than all it asked for, as soon as there is anything.
 enum class Partial : bool { no, yes };
-
-/// What a stream reads from and writes to: the part below the buffers. Implement it to make a
-/// stream of your own. Python: the methods of BaseIOStream that a subclass overrides.
-///
-/// All of it runs on the loop's thread. No call may block.
-class TORNADO_EXPORT StreamBackend {
- public:
-  /// What a call did. An error of `std::errc::operation_would_block` means: not now, wait.
-  class Result {
-   public:
-    Result(std::size_t count, std::error_code why = {}) noexcept : bytes(count), error(why) {}
-    std::size_t bytes;
-    std::error_code error;
-  };
-  enum class Interest { read, write };
-  /// Tells the stream that a wait is over: call it once, from the loop's thread, but not from
-  /// inside `wait`. Dropping it instead is right only when the stream was closed.
-  class TORNADO_EXPORT Ready {
-   public:
-    Ready(Ready&& other) noexcept;
-    Ready& operator=(Ready&& other) noexcept;
-    ~Ready();
-    /// \param result  bytes that were put into the buffer already, 0 for none; or an error.
-    void operator()(Result result);
-    /// The other end has closed, and everything it sent was read.
-    void end();
-
-   private:
-    friend detail::StreamCore;
-    Ready(detail::StreamCore& core, Interest interest) noexcept;
-    detail::StreamCore* core_;
-    Interest interest_;
-  };
-
-  StreamBackend() = default;
-  StreamBackend(const StreamBackend&) = delete;
-  StreamBackend& operator=(const StreamBackend&) = delete;
-  virtual ~StreamBackend();
-
-  /// Reads up to `size` bytes, 1 or more. No bytes and no error: the other end has closed.
-  virtual Result read_from_fd(char* buffer, std::size_t size) noexcept = 0;
-  /// Writes what it can of `chunks`, in order.
-  virtual Result write_to_fd(std::span<const std::string_view> chunks) noexcept = 0;
-  /// Calls `ready` when one can read, or write. There is at most one wait of each kind.
-  ///
-  /// \param early  while waiting to read: room into which the backend may read already.
-  virtual void wait(Interest interest, std::span<char> early, Ready ready) = 0;
-  /// Closes; what waits is given up. Called once.
-  virtual void close_fd() noexcept = 0;
-  /// Begins to connect; what it does goes on until `wait(Interest::write)` is over. By default,
-  /// `std::errc::operation_not_supported`.
-  virtual std::error_code connect(const Address& address) noexcept;
-  /// The error that ended an attempt to connect; none when it succeeded.
-  virtual std::error_code get_fd_error() noexcept;
-  /// The native handle; `Socket::invalid_handle` when there is none, or it was closed.
-  virtual native_handle_type fileno() const noexcept;
-};
 
 /// A connection. Python: `tornado.iostream.IOStream`.
 ///
@@ -218,6 +175,44 @@ class TORNADO_EXPORT IOStream {
   Future<void> write(std::string&& data) const;
   Future<void> write(const std::string& data) const { return write(std::string_view(data)); }
   Future<void> write(const char* data) const { return write(std::string_view(data)); }
+  /// Sends `length` bytes of a file from `offset` on, in order with what is written before and
+  /// after; where the system has sendfile, without copying them. Read errors of the disk apart, it
+  /// needs no memory, and does not count for max_write_buffer_size. Reading from a slow disk blocks
+  /// the loop. Not in Python.
+  ///
+  /// \param file    a regular file that is open for reading. Its position does not matter, and it
+  ///                may be closed when the call has returned.
+  /// \param length  none for all that the file has now.
+  /// \returns  how many bytes that were.
+  /// \par Fails with
+  ///   `StreamClosedError`, with StreamErrc::file_truncated when the file shrinks meanwhile; or
+  ///   `std::system_error` when there is no such file, or no such part of it: then the stream stays
+  ///   open and nothing is sent.
+  Future<std::uint64_t> write_file(const std::string& path, std::uint64_t offset = 0,
+                                   std::optional<std::uint64_t> length = std::nullopt) const;
+  Future<std::uint64_t> write_file(native_handle_type file, std::uint64_t offset = 0,
+                                   std::optional<std::uint64_t> length = std::nullopt) const;
+  /// Waits for a slow reader: done at once while no more than write_watermark bytes wait to be
+  /// sent; otherwise when they have fallen to a quarter of that. Not in Python: there, `await` the
+  /// write itself.
+  ///
+  ///     while (auto row = co_await rows.next()) {
+  ///       stream.write(format(*row));
+  ///       co_await stream.drain();
+  ///     }
+  ///
+  /// \par Fails with
+  ///   `StreamClosedError`.
+  Future<void> drain() const;
+  /// Ends writing, and goes on reading: tells the other end, behind all that was written, that no
+  /// more will come. Writing is misuse from here on: std::logic_error. The stream closes when both
+  /// ends have ended. A second call gives the same Future. Not in Python.
+  ///
+  /// \returns  when the other end has been told.
+  /// \par Fails with
+  ///   `StreamClosedError`; or `std::system_error`, `operation_not_supported`, when the stream
+  ///   cannot do that.
+  Future<void> shutdown_write() const;
   /// Sends now what the system takes of what was written.
   void flush() const;
 
@@ -243,6 +238,9 @@ class TORNADO_EXPORT IOStream {
   bool reading() const noexcept;
   /// Something that was written has not been sent.
   bool writing() const noexcept;
+  /// How many bytes the other end sent, and how many were sent to it, up to now. Not in Python.
+  std::uint64_t bytes_read() const noexcept;
+  std::uint64_t bytes_written() const noexcept;
   /// What closed it: as StreamClosedError::real_error. Python: `stream.error`.
   std::error_code error() const noexcept;
   /// The IOStreamOptions, as they were given.
@@ -286,7 +284,7 @@ class TORNADO_EXPORT IOStream {
 ///     std::string line = co_await reader.read_until("\n");
 ///
 /// It adds no data to IOStream, and may be kept as one. What belongs to sockets (`connect`,
-/// addresses, options) fails.
+/// addresses, options) fails; `shutdown_write` closes the writing end of a pipe.
 ///
 /// When the reader of a pipe has gone, writing closes the stream with `std::errc::broken_pipe`, and
 /// no SIGPIPE is raised, whatever the program does with that signal. An idle writer notices if it
@@ -302,6 +300,31 @@ class TORNADO_EXPORT PipeIOStream : public IOStream {
   ///                                regular file, for example.
   explicit PipeIOStream(native_handle_type fd, const IOStreamOptions& options = {});
 };
+
+/// What `pump` does.
+struct PumpOptions {
+  /// Stops after so many bytes; both streams stay as they are.
+  std::uint64_t max_bytes = static_cast<std::uint64_t>(-1);
+  /// Most bytes that are moved at a time, 1 or more.
+  std::size_t chunk_size = 65536;
+  /// Calls `to.shutdown_write()` when `from` has ended in order.
+  bool shutdown_write = true;
+};
+
+/// Copies what comes from one stream to another: the loop of every proxy. While `to` has more than
+/// its write_watermark to send, nothing is read. `from` is not closed when its other end sends no
+/// more, now or later, so that what goes the other way can go on
+/// (IOStreamOptions::allow_half_open).
+///
+/// Where it ends before `from` does, what was not copied can still be read. Cancelling it loses
+/// nothing that was read.
+///
+/// \returns  how many bytes were copied, when `from` has ended in order and `to` was told so, or
+///           after max_bytes.
+/// \par Fails with
+///   `StreamClosedError` when either is closed otherwise; what `to.write` and `to.shutdown_write`
+///   fail with.
+TORNADO_EXPORT Future<std::uint64_t> pump(IOStream from, IOStream to, PumpOptions options = {});
 
 }  // namespace tornado
 

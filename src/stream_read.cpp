@@ -1,0 +1,310 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Of a stream: reading.
+#include "stream_core.hpp"
+#include "tornado/log.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cstring>
+#include <stdexcept>
+
+namespace tornado::detail {
+namespace {
+
+// So many chunks are read for one stream before the others get their turn.
+constexpr int chunks_per_turn = 16;
+// So many reads are served in a row from what is buffered, before others get their turn.
+constexpr int reads_per_turn = 128;
+// Capacity that an idle stream's buffer may keep.
+constexpr std::size_t kept_capacity = 256;
+
+}  // namespace
+
+template <class T>
+Future<T> StreamCore::begin_read(const char* call, Read::Kind kind) {
+  if (reading()) {
+    throw std::logic_error(fmt::format("IOStream::{}: another read is pending", call));
+  }
+  Future<T> future;
+  State<T>* state = Access::state(future);
+  state->observed = true;  // nobody needs to be told that a stream was closed
+  state->set_origin(this);
+  state->add_ref();
+  read_ = Read();
+  read_.state = Ref<StateBase>(state);
+  read_.kind = kind;
+  return future;
+}
+
+template <class T>
+Future<T> StreamCore::try_read(Future<T> future) {
+  if (had_its_share()) {
+    postpone_read();
+    return future;
+  }
+  satisfy_from_buffer();
+  if (reading() && (closed_ || read_ended_)) fail_pending(nullptr, closed_error());
+  arm_if_wanted();
+  return future;
+}
+
+/// A stream whose next bytes are always there would keep the others waiting.
+bool StreamCore::had_its_share() noexcept {
+  const std::uint64_t turn = loop_->turn();
+  if (turn == 0 || turn != served_in_) {
+    served_in_ = turn;
+    served_ = 0;
+  }
+  return ++served_ > reads_per_turn && !closed_ && !received_.empty();
+}
+
+/// Takes the trip through the loop that a read takes which has to wait.
+void StreamCore::postpone_read() {
+  if (std::exchange(postponed_, true)) return;
+  add_ref();
+  loop_->next_iteration(*make_job([self = Ref<StreamCore>(this)] {
+    self->postponed_ = false;
+    if (self->reading()) self->satisfy_from_buffer();
+    if (self->reading() && self->read_ended_) self->fail_pending(nullptr, self->closed_error());
+    self->arm_if_wanted();
+    self->close_if_unused();
+  }));
+}
+
+Future<std::string> StreamCore::read_bytes(std::size_t count, Partial partial) {
+  auto future = begin_read<std::string>("read_bytes", Read::bytes);
+  read_.count = count;
+  read_.partial = partial == Partial::yes;
+  return try_read(std::move(future));
+}
+
+Future<std::string> StreamCore::read_until(std::string_view delimiter,
+                                           std::optional<std::size_t> max_bytes) {
+  if (delimiter.empty()) throw std::invalid_argument("IOStream::read_until: empty delimiter");
+  auto future = begin_read<std::string>("read_until", Read::until);
+  read_.delimiter = delimiter;
+  read_.count = max_bytes.value_or(no_limit);
+  return try_read(std::move(future));
+}
+
+Future<std::size_t> StreamCore::read_into(std::span<char> buffer, Partial partial) {
+  auto future = begin_read<std::size_t>("read_into", Read::into);
+  read_.target = buffer;
+  read_.partial = partial == Partial::yes;
+  return try_read(std::move(future));
+}
+
+Future<std::string> StreamCore::read_until_close() {
+  return try_read(begin_read<std::string>("read_until_close", Read::until_close));
+}
+
+std::size_t StreamCore::find_end(std::string_view available) {
+  if (read_.kind == Read::bytes) {
+    if (available.size() >= read_.count) return read_.count;
+    return read_.partial && !available.empty() ? available.size() : not_yet;
+  }
+  if (read_.kind == Read::until_close) return closed_ || read_ended_ ? available.size() : not_yet;
+  const std::size_t found = available.find(read_.delimiter, read_.scanned);
+  if (found != std::string_view::npos) {
+    const std::size_t end = found + read_.delimiter.size();
+    return end <= read_.count ? end : never;
+  }
+  if (available.size() >= read_.count) return never;
+  // The delimiter may have begun in the last bytes.
+  const std::size_t tail = read_.delimiter.size() - 1;
+  read_.scanned = available.size() > tail ? available.size() - tail : 0;
+  return not_yet;
+}
+
+/// Puts bytes into the caller's buffer; true when the read is satisfied.
+bool StreamCore::fill_target(std::string_view& data) {
+  const std::size_t count = std::min(data.size(), read_.target.size());
+  if (count > 0) std::memcpy(read_.target.data(), data.data(), count);
+  data.remove_prefix(count);
+  read_.target = read_.target.subspan(count);
+  read_.filled += count;
+  return read_.target.empty() || (read_.partial && read_.filled > 0);
+}
+
+/// A read_into that ends otherwise leaves its bytes to the next read.
+void StreamCore::put_back_filled() {
+  if (read_.kind != Read::into || read_.filled == 0) return;
+  received_.insert(consumed_, read_.target.data() - read_.filled, read_.filled);
+}
+
+template <class T>
+void StreamCore::deliver(T result) {
+  const auto state = std::move(read_.state);
+  read_ = Read();
+  auto& typed = static_cast<State<T>&>(*state);
+  typed.emplace(std::move(result));
+  typed.complete(Status::value);
+}
+
+std::string StreamCore::take_buffered(std::size_t count) {
+  std::string result;
+  if (consumed_ == 0 && count == received_.size()) {
+    result.swap(received_);
+  } else {
+    result = buffered().substr(0, count);
+    consume(count);
+  }
+  return result;
+}
+
+void StreamCore::consume(std::size_t count) noexcept {
+  consumed_ += count;
+  if (consumed_ == received_.size()) {
+    consumed_ = 0;
+    received_.clear();
+    if (received_.capacity() > kept_capacity) std::string().swap(received_);
+  } else if (consumed_ > 4096 && consumed_ > received_.size() / 2) {
+    received_.erase(0, consumed_);
+    consumed_ = 0;
+  }
+}
+
+void StreamCore::satisfy_from_buffer() {
+  if (read_.kind == Read::into) {
+    std::string_view data = buffered();
+    const std::size_t before = data.size();
+    const bool satisfied = fill_target(data);
+    consume(before - data.size());
+    if (satisfied) deliver(read_.filled);
+    return;
+  }
+  const std::size_t end = find_end(buffered());
+  if (end == never) {
+    shut_unsatisfiable();
+  } else if (end != not_yet) {
+    deliver(take_buffered(end));
+  }
+}
+
+void StreamCore::on_data(std::string_view data) {
+  bytes_read_ += data.size();
+  if (read_.kind == Read::into) {
+    if (fill_target(data)) deliver(read_.filled);
+    received_.append(data);
+    return;
+  }
+  // The common case: nothing is buffered, and what came is what was asked for.
+  if (reading() && received_.empty()) {
+    const std::size_t end = find_end(data);
+    if (end < never) {
+      deliver(std::string(data.substr(0, end)));
+      received_.append(data.substr(end));
+      return;
+    }
+    received_.append(data);
+    if (end == never) shut_unsatisfiable();
+  } else {
+    received_.append(data);
+    if (reading()) satisfy_from_buffer();
+  }
+  if (reading() && buffered().size() > options_.max_buffer_size) {
+    const auto message = fmt::format(
+        "Reached maximum read buffer size: a read is not satisfied by {} bytes, and "
+        "max_buffer_size is {}",
+        buffered().size(), options_.max_buffer_size);
+    log::gen_log.error("{}", message);
+    shut(StreamErrc::buffer_full, std::make_exception_ptr(StreamBufferFullError(message)));
+  }
+}
+
+void StreamCore::shut_unsatisfiable() {
+  log::gen_log.info("Unsatisfiable read, closing connection: {:?} not found within {} bytes",
+                    read_.delimiter, read_.count);
+  shut(StreamErrc::unsatisfiable_read);
+}
+
+std::size_t StreamCore::chunk_size() const noexcept {
+  return std::max<std::size_t>(1, std::min(options_.read_chunk_size, options_.max_buffer_size / 2));
+}
+
+/// What a waiting read may fill.
+std::span<char> StreamCore::early() noexcept {
+  return {early_, std::min(sizeof early_, chunk_size())};
+}
+
+/// The other end sends no more. Tornado closes the stream then, as this does, unless writing is to
+/// go on, or was to be ended in order.
+void StreamCore::on_end() {
+  read_ended_ = true;
+  if (write_shut_ || !(half_open_ || write_end_)) {
+    shut({});
+    return;
+  }
+  if (read_.kind == Read::until_close) satisfy_from_buffer();
+  if (reading()) fail_pending(nullptr, closed_error());
+}
+
+/// One direct read; false when there is no more to get for now.
+bool StreamCore::read_once() {
+  const bool direct = read_.kind == Read::into;
+  const std::size_t size = direct ? read_.target.size() : chunk_size();
+  char* buffer = direct ? read_.target.data() : loop_->chunk(size);
+  const StreamBackend::Result result = backend_->read_from_fd(buffer, size);
+  if (result.error == std::errc::operation_would_block) return false;
+  if (result.error) {
+    shut(result.error);
+  } else if (result.bytes == 0) {
+    on_end();
+  } else if (direct) {
+    bytes_read_ += result.bytes;
+    read_.target = read_.target.subspan(result.bytes);
+    read_.filled += result.bytes;
+    if (read_.target.empty() || read_.partial) deliver(read_.filled);
+  } else {
+    on_data(std::string_view(buffer, result.bytes));
+  }
+  return !closed_ && !read_ended_ && result.bytes == size;
+}
+
+/// A waiting read has got `count` bytes. When they fill its buffer there is likely more, which is
+/// taken before they are used: a partial read should not be content with so few.
+void StreamCore::on_early_data(std::size_t count) {
+  if (!reading() || count < early().size()) {
+    on_data(std::string_view(early_, count));
+    return;
+  }
+  const std::size_t size = chunk_size();
+  char* buffer = loop_->chunk(count + size);
+  std::memcpy(buffer, early_, count);
+  const StreamBackend::Result more = backend_->read_from_fd(buffer + count, size);
+  on_data(std::string_view(buffer, count + more.bytes));
+  if (more.error == std::errc::operation_would_block) return;
+  if (more.error) {
+    shut(more.error);
+  } else if (more.bytes == 0) {
+    on_end();
+  } else if (more.bytes == size) {
+    read_more();
+  }
+}
+
+void StreamCore::read_more() {
+  for (int i = 0; i < chunks_per_turn && reading(); ++i) {
+    if (!read_once()) return;
+  }
+}
+
+bool StreamCore::wants_to_read() const noexcept {
+  if (closed_ || connecting_ || broken_ || paused_ || postponed_ || read_ended_) return false;
+  return reading() || (close_job_ != nullptr && received_.empty());
+}
+
+void StreamCore::arm_if_wanted() noexcept {
+  if (!read_armed_ && wants_to_read()) loop_->add_arming(*this);
+}
+
+void StreamCore::arm() noexcept {
+  if (read_armed_ || !wants_to_read()) return;
+  read_armed_ = true;
+  backend_->wait(StreamBackend::Interest::read, early(),
+                 StreamBackend::Ready(*this, nullptr, StreamBackend::Interest::read));
+}
+
+}  // namespace tornado::detail
