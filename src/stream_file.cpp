@@ -66,7 +66,7 @@ bool StreamCore::send_file_part() {
   }
   if (!on_sent(result)) return false;
   if (result.bytes == 0) {
-    shut(StreamErrc::file_truncated);
+    on_write_error(StreamErrc::file_truncated);
     return false;
   }
   if (sent_ == part.begin + part.length) {

@@ -103,7 +103,7 @@ void StreamCore::send() {
 bool StreamCore::send_once() {
   std::uint64_t most = written_ - sent_;
   if (!files_.empty()) {
-    if (files_.front().begin == sent_) return send_file_part();
+    if (files_.front().begin <= sent_) return send_file_part();
     most = files_.front().begin - sent_;
   }
   std::array<std::string_view, 16> room;
