@@ -12,6 +12,7 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
+#include <chrono>
 #include <cstdio>
 #include <cstdlib>
 #include <functional>
@@ -119,7 +120,9 @@ Pair make_tcp_pair(test::Loop&, const IOStreamOptions& first, const IOStreamOpti
   auto accepted = listener->first.accept();
   REQUIRE(accepted);
   test::wait_for_events(client.native_handle(), POLLOUT);
-  return {IOStream(std::move(accepted->first), first), IOStream(std::move(client), second)};
+  Pair pair(IOStream(std::move(accepted->first), first), IOStream(std::move(client), second));
+  for (const IOStream& stream : {pair.first, pair.second}) stream.set_nodelay(true);
+  return pair;
 }
 
 Pair make_pipe_pair(test::Loop&, const IOStreamOptions& first, const IOStreamOptions& second) {
@@ -566,10 +569,10 @@ void Conversation::cancel_read(End& end) {
 // ---- How it ends
 
 Future<void> Conversation::wait_for(bool (Conversation::*done)(), const char* what) {
-  for (int turns = 0; failure_.empty() && !(this->*done)(); ++turns) {
-    if (turns == 20000) {
-      check(a_->closed() && a_->quiet(), *a_, what);
-      check(false, *b_, what);
+  const auto limit = std::chrono::steady_clock::now() + test::async_test_timeout() / 2;
+  for (int turns = 1; failure_.empty() && !(this->*done)(); ++turns) {
+    if (turns % 1000 == 0 && std::chrono::steady_clock::now() > limit) {
+      check(false, a_->closed() && a_->quiet() ? *b_ : *a_, what);
     }
     co_await gen::moment;
     settle();
