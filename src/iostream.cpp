@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "tornado/iostream.hpp"
 
+#include "pipe_backend.hpp"
 #include "socket_backend.hpp"
 #include "stream_core.hpp"
 
@@ -148,5 +149,8 @@ void IOStream::setsockopt(int level, int option, int value) const {
 int IOStream::getsockopt(int level, int option) const {
   return BorrowedSocket(fileno())->getsockopt(level, option);
 }
+
+PipeIOStream::PipeIOStream(native_handle_type fd, const IOStreamOptions& options)
+    : IOStream(detail::make_pipe_stream(fd, options)) {}
 
 }  // namespace tornado

@@ -234,6 +234,7 @@ void StreamCore::fail_pending(const std::exception_ptr& error,
     ended.state->fail(for_reader);
   }
   if (!error) return;
+  complete_writes();  // an error may follow on what the same turn has sent
   for (Write& write : take_pending_writes()) {
     if (!write.state->done()) write.state->fail(error);
   }

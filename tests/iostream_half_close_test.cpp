@@ -209,4 +209,18 @@ TEST_SUITE("iostream") {
     CHECK(why_closed(loop, read) == std::error_code(ECONNRESET, std::system_category()));
     CHECK(server.closed());
   }
+
+  TEST_CASE("IOStream.shutdown_write: of a connection that was reset meanwhile says so (S6)") {
+    test::Loop loop;
+    auto [accepted, peer] = test::connected_sockets(Transport::tcp);
+    const IOStream stream(std::move(accepted));
+    const linger at_once{1, 0};
+    REQUIRE(::setsockopt(peer.native_handle(), SOL_SOCKET, SO_LINGER, &at_once, sizeof at_once) ==
+            0);
+    REQUIRE(::send(peer.native_handle(), "last words", 10, 0) == 10);
+    peer = Socket();
+    CHECK(why_closed(loop, stream.shutdown_write()) ==
+          std::error_code(ECONNRESET, std::system_category()));
+    CHECK(result(loop, stream.read_bytes(10)) == "last words");
+  }
 }

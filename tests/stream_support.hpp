@@ -203,6 +203,7 @@ class Wire {
   std::size_t room = unlimited;  // so many more, then it would block
   std::size_t most_per_send = unlimited;
   std::error_code write_error;
+  std::size_t sends_before_error = 0;
 
   std::error_code connect_error;       // of the call
   std::error_code late_connect_error;  // of get_fd_error
@@ -287,7 +288,9 @@ class WireBackend final : public tornado::StreamBackend {
     return {0, std::make_error_code(std::errc::operation_would_block)};
   }
   Result write_to_fd(std::span<const std::string_view> chunks) noexcept override {
-    if (wire_->write_error) return {0, wire_->write_error};
+    if (wire_->write_error && wire_->sends.size() >= wire_->sends_before_error) {
+      return {0, wire_->write_error};
+    }
     std::size_t count = 0;
     wire_->last_chunk = chunks.back().data();
     for (std::string_view chunk : chunks) {

@@ -273,6 +273,34 @@ class TORNADO_EXPORT IOStream {
   detail::StreamCore* core_ = nullptr;
 };
 
+/// A stream over a pipe's end, a terminal, or any other descriptor that can be polled and carries
+/// bytes. Python: `tornado.iostream.PipeIOStream`.
+///
+///     int ends[2];
+///     pipe(ends);
+///     PipeIOStream reader(ends[0]);
+///     PipeIOStream writer(ends[1]);
+///     writer.write("hello\n");
+///     std::string line = co_await reader.read_until("\n");
+///
+/// It adds no data to IOStream, and may be kept as one. What belongs to sockets (`connect`,
+/// addresses, options) fails; `shutdown_write` closes the writing end of a pipe.
+///
+/// When the reader of a pipe has gone, writing closes the stream with `std::errc::broken_pipe`, and
+/// no SIGPIPE is raised, whatever the program does with that signal. An idle writer notices if it
+/// has a close callback. A read from the writing end waits for the same.
+class TORNADO_EXPORT PipeIOStream : public IOStream {
+ public:
+  PipeIOStream() noexcept = default;
+  /// \param fd  becomes the stream's, close-on-exec, and non-blocking: with it every descriptor of
+  ///            the same open file, such as the shell's of a terminal. If the constructor throws,
+  ///            it is still the caller's, and open.
+  /// \throws std::invalid_argument  when an option is out of range.
+  /// \throws std::system_error      when `fd` is closed, or of a kind that cannot be polled: a
+  ///                                regular file, for example.
+  explicit PipeIOStream(native_handle_type fd, const IOStreamOptions& options = {});
+};
+
 /// What `pump` does.
 struct PumpOptions {
   /// Stops after so many bytes; both streams stay as they are.
