@@ -4,6 +4,7 @@
 #include "stream_core.hpp"
 
 #include "socket_backend.hpp"
+#include "tornado/log.hpp"
 
 #include <fmt/format.h>
 
@@ -16,6 +17,19 @@ namespace {
 // What reading from a socket gives that is not connected yet: a TCP and a Unix one.
 bool says_unconnected(const std::error_code& error) {
   return error == std::errc::not_connected || error == std::errc::invalid_argument;
+}
+
+std::string peer_of(native_handle_type handle) {
+  std::string peer = "an unknown peer";
+  if (handle == Socket::invalid_handle) return peer;
+  Socket borrowed(handle);
+  try {
+    peer = borrowed.remote_address().str();
+  } catch (const std::system_error&) {
+    // It has gone.
+  }
+  static_cast<void>(borrowed.release());
+  return peer;
 }
 
 }  // namespace
@@ -32,6 +46,14 @@ StreamCore::StreamCore(std::unique_ptr<StreamBackend> backend, const IOStreamOpt
   loop_->add_client(*this);
 }
 
+StreamCore::StreamCore(std::unique_ptr<TlsBackend> tls, std::unique_ptr<StreamBackend> lower,
+                       const IOStreamOptions& options)
+    : StreamCore(std::move(lower), options) {
+  tls_ = tls.get();
+  tls_->set_lower(std::move(backend_));
+  backend_ = std::move(tls);
+}
+
 StreamCore::~StreamCore() {
   if (close_job_ != nullptr) close_job_->handle(Node::Event::drop);
 }
@@ -44,7 +66,7 @@ void StreamCore::on_ready(StreamBackend::Interest interest, StreamBackend::Resul
     write_armed_ = false;
     if (connecting_) {
       if (result.error) {
-        shut(result.error);
+        fail_connecting(result.error);
       } else {
         on_connected();
       }
@@ -55,6 +77,9 @@ void StreamCore::on_ready(StreamBackend::Interest interest, StreamBackend::Resul
     }
     return;
   }
+  // Its bytes are in early_, where the TLS layer will find them. No other wait for reading can be
+  // over before: the handshake needs them.
+  if (std::exchange(read_adopted_, false)) return tls_->on_lower_ready(interest, result, ended);
   read_armed_ = false;
   if (paused_) {
     on_ready_in_pause(result);
@@ -79,25 +104,37 @@ void StreamCore::on_ready(StreamBackend::Interest interest, StreamBackend::Resul
 
 // ---- connecting
 
-Future<IOStream> StreamCore::connect(const Address& address) {
-  if (closed_) return failed<IOStream>(closed_error(), true);
+template <class T>
+Future<T> StreamCore::wait_in(Ref<State<T>>& waiting) {
+  Future<T> future;
+  State<T>* state = Access::state(future);
+  state->observed = true;
+  state->add_ref();
+  waiting = Ref<State<T>>(state);
+  return future;
+}
+
+template <class T>
+Future<T> StreamCore::connect_as(Ref<State<T>>& waiting, const Address& address) {
+  if (closed_) return failed<T>(closed_error(), true);
   if (connecting_) throw std::logic_error("IOStream::connect: the stream is connecting already");
+  if (tls_ != nullptr) tls_->require_hostname();
   // The system tells this only of a stream that was accepted, not always of one that has connected.
   const std::error_code error =
       connected_ ? std::make_error_code(std::errc::already_connected) : backend_->connect(address);
   if (error == std::errc::already_connected) {
     throw std::logic_error("IOStream::connect: the stream is connected already");
   }
-  Future<IOStream> future;
-  State<IOStream>* state = Access::state(future);
-  state->observed = true;
-  state->set_origin(this);
-  state->add_ref();
-  connect_ = Ref<State<IOStream>>(state);
+  Future<T> future = wait_in(waiting);
+  waiting->set_origin(this);
   connect_to_ = address;
   connecting_ = true;
   on_connect_begun(error);
   return future;
+}
+
+Future<IOStream> StreamCore::connect(const Address& address) {
+  return connect_as(connect_, address);
 }
 
 void StreamCore::try_connect() {
@@ -124,11 +161,89 @@ void StreamCore::on_connected() {
   }
   connecting_ = false;
   connected_ = true;
-  const auto state = std::exchange(connect_, {});
   if (!unsent_.empty()) loop_->add_dirty(*this);
   arm_if_wanted();
-  state->emplace(IOStream(this));
-  state->complete(Status::value);
+  if (const auto state = std::exchange(connect_, {})) {
+    state->emplace(IOStream(this));
+    state->complete(Status::value);
+  }
+  if (const auto state = std::exchange(handshake_, {}); state && !state->done()) {
+    state->emplace(SSLIOStream(this));
+    state->complete(Status::value);
+  }
+  close_if_unused();
+}
+
+void StreamCore::fail_connecting(std::error_code error) {
+  // Whoever waits is told; else nobody would be.
+  if (is_tls_error(error) && !awaits_connection()) {
+    log::gen_log.warning("SSL Error: {}: {}", describe_connecting(), error.message());
+  }
+  shut(error);
+}
+
+std::string StreamCore::describe_connecting() const {
+  if (connect_to_.size() > 0) return fmt::format("connect to {}", connect_to_.str());
+  return fmt::format("TLS handshake with {}", peer_of(fileno()));
+}
+
+// ---- TLS
+
+Future<SSLIOStream> StreamCore::connect_tls(const Address& address,
+                                            std::string_view server_hostname,
+                                            const SSLSession& session) {
+  // Whoever waits already goes on waiting.
+  if (awaits_handshake()) {
+    throw std::logic_error("SSLIOStream::connect: the handshake is being waited for already");
+  }
+  if (!closed_ && !connecting_ && !connected_) tls_->set_server_hostname(server_hostname, session);
+  return connect_as(handshake_, address);
+}
+
+void StreamCore::begin_handshake() {
+  tls_->require_hostname();
+  tls_->begin_handshake();
+  connecting_ = true;
+  wait_to_write();
+}
+
+Future<SSLIOStream> StreamCore::start_tls(ServerSide server_side, const SSLContext& context,
+                                          std::string_view server_hostname,
+                                          const SSLSession& session) {
+  if (closed_) return failed<SSLIOStream>(closed_error(), true);
+  if (connecting_) throw std::logic_error("IOStream::start_tls: the stream is connecting");
+  if (reading()) throw std::logic_error("IOStream::start_tls: a read is pending");
+  if (!buffered().empty()) {
+    throw std::logic_error("IOStream::start_tls: something that came was not read");
+  }
+  auto tls = make_tls_backend(*loop_, context, server_side, server_hostname, session);
+  tls->require_hostname();
+  send();
+  if (closed_ || broken_) {
+    const std::error_code why = closed_ ? error_ : broken_;
+    return failed<SSLIOStream>(std::make_exception_ptr(StreamClosedError(why)), true);
+  }
+  if (!unsent_.empty()) {
+    throw std::logic_error("IOStream::start_tls: what was written cannot be sent at once");
+  }
+  read_adopted_ = std::exchange(read_armed_, false);
+  if (read_adopted_) tls->adopt_read(early());
+  tls_ = tls.get();
+  tls_->set_lower(std::move(backend_));
+  backend_ = std::move(tls);
+  Future<SSLIOStream> future = wait_in(handshake_);
+  handshake_->set_origin(this);
+  begin_handshake();
+  return future;
+}
+
+Future<SSLIOStream> StreamCore::wait_for_handshake() {
+  if (closed_) return failed<SSLIOStream>(closed_error(), true);
+  if (awaits_connection()) {
+    throw std::logic_error("SSLIOStream::wait_for_handshake: it is being waited for already");
+  }
+  if (tls_->handshake_done()) return make_ready_future(SSLIOStream(this));
+  return wait_in(handshake_);
 }
 
 // ---- giving the socket away
@@ -171,6 +286,7 @@ Socket StreamCore::detach(std::string& received) {
 // ---- the end
 
 std::string StreamCore::describe() const {
+  if (connecting_ && connect_to_.size() == 0) return describe_connecting();
   if (connecting_) return fmt::format("a connection to {}", connect_to_.str());
   return fmt::format("a read from fd {}", fileno());
 }
@@ -185,6 +301,7 @@ Origin::Answer StreamCore::cancel_requested(StateBase& state) noexcept {
     close_if_unused();
   } else {
     const auto ended = std::exchange(connect_, {});
+    const auto ended_too = std::exchange(handshake_, {});
     shut(std::make_error_code(std::errc::operation_canceled));
   }
   release();
@@ -197,11 +314,12 @@ void StreamCore::shut(std::error_code error, const std::exception_ptr& for_reade
   if (!error || error.category() == stream_category()) send();
   if (closed_) return;
   error_ = error ? error : broken_;
+  const std::string doing = connecting_ ? describe_connecting() : std::string();
   closed_ = true;
+  if (tls_ != nullptr && !unsent_.empty()) tls_->abandon();
   backend_->close_fd();
   if (read_.kind == Read::until_close && !for_reader) satisfy_from_buffer();
-  const std::exception_ptr closed =
-      closed_error(connecting_ ? fmt::format("connect to {}", connect_to_.str()) : std::string());
+  const std::exception_ptr closed = closed_error(doing);
   fail_pending(closed, for_reader ? for_reader : closed);
   if (Node* job = std::exchange(close_job_, nullptr)) loop_->next_iteration(*job);
 }
@@ -219,6 +337,9 @@ void StreamCore::fail_pending(const std::exception_ptr& error,
     if (!write.state->done()) write.state->fail(error);
   }
   if (connect_) std::exchange(connect_, {})->fail(error);
+  if (const auto state = std::exchange(handshake_, {}); state && !state->done()) {
+    state->fail(error);
+  }
   if (const auto state = std::exchange(read_ahead_ended_, {}); state && !state->done()) {
     state->complete(Status::value);
   }
@@ -230,7 +351,9 @@ std::exception_ptr StreamCore::closed_error(const std::string& doing) const {
 }
 
 void StreamCore::close_if_unused() {
-  if (handles_ == 0 && !closed_ && !reading() && unsent_.empty() && !connecting_) shut({});
+  if (handles_ == 0 && !closed_ && !reading() && unsent_.empty() && !awaits_connection()) {
+    shut({});
+  }
 }
 
 void StreamCore::set_close_job(Node* job) noexcept {
@@ -252,10 +375,12 @@ void StreamCore::on_loop_close() noexcept {
     backend_->close_fd();
   }
   backend_.reset();
+  tls_ = nullptr;
   for (Write& write : take_pending_writes()) {
     if (!write.state->done()) write.state->abandon();
   }
   if (connect_) std::exchange(connect_, {})->abandon();
+  if (const auto state = std::exchange(handshake_, {}); state && !state->done()) state->abandon();
   if (const auto state = std::exchange(read_ahead_ended_, {}); state && !state->done()) {
     state->abandon();
   }
