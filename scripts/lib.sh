@@ -55,6 +55,16 @@ install_missing() {
   rm -f "$log"
 }
 
+# A web server for a test, in build/nginx: the package would also start it, on port 80.
+fetch_nginx() {
+  [[ ! -x build/nginx/usr/sbin/nginx && ! -x /usr/sbin/nginx ]] || return 0
+  command -v apt-get >/dev/null || return 0 # then the test is left out
+  say "Fetching nginx"
+  mkdir -p build/nginx
+  (cd build/nginx && apt-get -q download nginx && dpkg -x nginx_*.deb .) >/dev/null 2>&1 ||
+    fail "could not fetch the package nginx"
+}
+
 # own_files EXTENSION...: the repository's files of these kinds, each followed by NUL.
 own_files() {
   local extension folder names=() folders=()

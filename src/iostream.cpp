@@ -4,8 +4,11 @@
 #include "socket_backend.hpp"
 #include "stream_core.hpp"
 
+#include <cerrno>
 #include <string>
 #include <utility>
+
+#include <fcntl.h>
 
 namespace tornado {
 namespace {
@@ -23,6 +26,8 @@ class StreamCategory final : public std::error_category {
         return "Reached maximum read buffer size";
       case StreamErrc::truncated:
         return "The TLS connection has ended without a close_notify";
+      case StreamErrc::file_truncated:
+        return "The file is shorter than what was to be sent of it";
     }
     return "unknown error";
   }
@@ -44,6 +49,11 @@ class BorrowedSocket {
  private:
   Socket socket_;
 };
+
+std::exception_ptr open_error(const std::string& what) {
+  return std::make_exception_ptr(
+      std::system_error(errno, std::system_category(), "IOStream::write_file: " + what));
+}
 
 }  // namespace
 
@@ -97,6 +107,20 @@ Future<std::size_t> IOStream::read_into(std::span<char> buffer, Partial partial)
 Future<std::string> IOStream::read_until_close() const { return core_->read_until_close(); }
 Future<void> IOStream::write(std::string_view data) const { return core_->write(data); }
 Future<void> IOStream::write(std::string&& data) const { return core_->write(std::move(data)); }
+Future<std::uint64_t> IOStream::write_file(const std::string& path, std::uint64_t offset,
+                                           std::optional<std::uint64_t> length) const {
+  detail::OwnedFile file(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
+  if (file.get() < 0) return detail::failed<std::uint64_t>(open_error(path), false);
+  return core_->write_file(std::move(file), offset, length);
+}
+Future<std::uint64_t> IOStream::write_file(native_handle_type file, std::uint64_t offset,
+                                           std::optional<std::uint64_t> length) const {
+  detail::OwnedFile copy(::fcntl(file, F_DUPFD_CLOEXEC, 0));
+  if (copy.get() < 0) return detail::failed<std::uint64_t>(open_error("the file"), false);
+  return core_->write_file(std::move(copy), offset, length);
+}
+Future<void> IOStream::drain() const { return core_->drain(); }
+Future<void> IOStream::shutdown_write() const { return core_->shutdown_write(); }
 void IOStream::flush() const { core_->flush(); }
 void IOStream::close(std::error_code error) const { core_->close(error); }
 void IOStream::set_close_job(detail::Node* job) const { core_->set_close_job(job); }
@@ -104,6 +128,8 @@ void IOStream::set_close_job(detail::Node* job) const { core_->set_close_job(job
 bool IOStream::closed() const noexcept { return core_->closed(); }
 bool IOStream::reading() const noexcept { return core_->reading(); }
 bool IOStream::writing() const noexcept { return core_->writing(); }
+std::uint64_t IOStream::bytes_read() const noexcept { return core_->bytes_read(); }
+std::uint64_t IOStream::bytes_written() const noexcept { return core_->bytes_written(); }
 std::error_code IOStream::error() const noexcept { return core_->error(); }
 const IOStreamOptions& IOStream::options() const noexcept { return core_->options(); }
 native_handle_type IOStream::fileno() const noexcept { return core_->fileno(); }

@@ -179,6 +179,8 @@ class LoopCore : public std::enable_shared_from_this<LoopCore> {
   /// The loop closes because its context is being destroyed.
   bool context_ends() const noexcept { return context_ends_; }
 
+  /// The number of this turn, 1 or more; 0 outside of one.
+  std::uint64_t turn() const noexcept { return depth_ > 0 ? turns_ : 0; }
   /// Runs `node` in this turn, behind what is queued; outside a turn in one that is posted.
   void schedule(Node& node) noexcept;
   /// Runs `node` in the next iteration. Loop's thread.

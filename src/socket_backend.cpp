@@ -2,6 +2,7 @@
 #include "socket_backend.hpp"
 
 #include "loop_core.hpp"
+#include "sigpipe_guard.hpp"
 #include "tornado/asio.hpp"
 
 #include <asio/buffer.hpp>
@@ -14,6 +15,9 @@
 #include <system_error>
 #include <utility>
 
+#ifdef __linux__
+#include <sys/sendfile.h>
+#endif
 #include <sys/socket.h>
 #include <sys/uio.h>
 
@@ -74,6 +78,27 @@ class SocketBackend final : public ReleasableBackend {
       if (sent >= 0) return Result(static_cast<std::size_t>(sent));
       if (errno != EINTR) return Result(0, last_error());
     }
+  }
+
+  std::error_code shutdown_write() noexcept override {
+    return ::shutdown(fd(), SHUT_WR) == 0 ? std::error_code() : last_error();
+  }
+
+  Result write_file(native_handle_type file, std::uint64_t offset,
+                    std::size_t length) noexcept override {
+#ifdef __linux__
+    SigpipeGuard guard;  // sendfile has no MSG_NOSIGNAL
+    for (;;) {
+      auto position = static_cast<off_t>(offset);
+      const ssize_t sent = ::sendfile(fd(), file, &position, length);
+      if (sent >= 0) return Result(static_cast<std::size_t>(sent));
+      if (errno == EPIPE) guard.discard();
+      // What the file system cannot do.
+      if (errno == EINVAL || errno == ENOSYS) break;
+      if (errno != EINTR) return Result(0, last_error());
+    }
+#endif
+    return StreamBackend::write_file(file, offset, length);
   }
 
   void wait(Interest interest, std::span<char> early, Ready ready) override {

@@ -4,7 +4,6 @@
 #include "stream_core.hpp"
 
 #include "socket_backend.hpp"
-#include "tornado/log.hpp"
 
 #include <fmt/format.h>
 
@@ -19,39 +18,19 @@ bool says_unconnected(const std::error_code& error) {
   return error == std::errc::not_connected || error == std::errc::invalid_argument;
 }
 
-std::string peer_of(native_handle_type handle) {
-  std::string peer = "an unknown peer";
-  if (handle == Socket::invalid_handle) return peer;
-  Socket borrowed(handle);
-  try {
-    peer = borrowed.remote_address().str();
-  } catch (const std::system_error&) {
-    // It has gone.
-  }
-  static_cast<void>(borrowed.release());
-  return peer;
-}
-
 }  // namespace
 
 StreamCore::StreamCore(std::unique_ptr<StreamBackend> backend, const IOStreamOptions& options)
     : loop_(LoopCore::current().shared_from_this()),
       backend_(std::move(backend)),
-      options_(options) {
+      options_(options),
+      half_open_(options.allow_half_open) {
   if (!backend_) throw std::invalid_argument("IOStream: the backend is null");
   if (options_.max_buffer_size == 0 || options_.read_chunk_size == 0) {
     throw std::invalid_argument(
         "IOStream: max_buffer_size and read_chunk_size have to be 1 or more");
   }
   loop_->add_client(*this);
-}
-
-StreamCore::StreamCore(std::unique_ptr<TlsBackend> tls, std::unique_ptr<StreamBackend> lower,
-                       const IOStreamOptions& options)
-    : StreamCore(std::move(lower), options) {
-  tls_ = tls.get();
-  tls_->set_lower(std::move(backend_));
-  backend_ = std::move(tls);
 }
 
 StreamCore::~StreamCore() {
@@ -87,11 +66,13 @@ void StreamCore::on_ready(StreamBackend::Interest interest, StreamBackend::Resul
   }
   // Armed before there was a connection. When there is one it is armed again.
   if (says_unconnected(result.error) && (connecting_ || !reading())) return;
-  if (ended || result.error) {
+  if (result.error) {
     shut(result.error);
     return;
   }
-  if (result.bytes > 0) {
+  if (ended) {
+    on_end();
+  } else if (result.bytes > 0) {
     on_early_data(result.bytes);
   } else if (reading()) {
     read_more();
@@ -103,16 +84,6 @@ void StreamCore::on_ready(StreamBackend::Interest interest, StreamBackend::Resul
 }
 
 // ---- connecting
-
-template <class T>
-Future<T> StreamCore::wait_in(Ref<State<T>>& waiting) {
-  Future<T> future;
-  State<T>* state = Access::state(future);
-  state->observed = true;
-  state->add_ref();
-  waiting = Ref<State<T>>(state);
-  return future;
-}
 
 template <class T>
 Future<T> StreamCore::connect_as(Ref<State<T>>& waiting, const Address& address) {
@@ -135,6 +106,17 @@ Future<T> StreamCore::connect_as(Ref<State<T>>& waiting, const Address& address)
 
 Future<IOStream> StreamCore::connect(const Address& address) {
   return connect_as(connect_, address);
+}
+
+Future<SSLIOStream> StreamCore::connect_tls(const Address& address,
+                                            std::string_view server_hostname,
+                                            const SSLSession& session) {
+  // Whoever waits already goes on waiting.
+  if (awaits_handshake()) {
+    throw std::logic_error("SSLIOStream::connect: the handshake is being waited for already");
+  }
+  if (!closed_ && !connecting_ && !connected_) tls_->set_server_hostname(server_hostname, session);
+  return connect_as(handshake_, address);
 }
 
 void StreamCore::try_connect() {
@@ -161,7 +143,7 @@ void StreamCore::on_connected() {
   }
   connecting_ = false;
   connected_ = true;
-  if (!unsent_.empty()) loop_->add_dirty(*this);
+  if (writing()) loop_->add_dirty(*this);
   arm_if_wanted();
   if (const auto state = std::exchange(connect_, {})) {
     state->emplace(IOStream(this));
@@ -172,78 +154,6 @@ void StreamCore::on_connected() {
     state->complete(Status::value);
   }
   close_if_unused();
-}
-
-void StreamCore::fail_connecting(std::error_code error) {
-  // Whoever waits is told; else nobody would be.
-  if (is_tls_error(error) && !awaits_connection()) {
-    log::gen_log.warning("SSL Error: {}: {}", describe_connecting(), error.message());
-  }
-  shut(error);
-}
-
-std::string StreamCore::describe_connecting() const {
-  if (connect_to_.size() > 0) return fmt::format("connect to {}", connect_to_.str());
-  return fmt::format("TLS handshake with {}", peer_of(fileno()));
-}
-
-// ---- TLS
-
-Future<SSLIOStream> StreamCore::connect_tls(const Address& address,
-                                            std::string_view server_hostname,
-                                            const SSLSession& session) {
-  // Whoever waits already goes on waiting.
-  if (awaits_handshake()) {
-    throw std::logic_error("SSLIOStream::connect: the handshake is being waited for already");
-  }
-  if (!closed_ && !connecting_ && !connected_) tls_->set_server_hostname(server_hostname, session);
-  return connect_as(handshake_, address);
-}
-
-void StreamCore::begin_handshake() {
-  tls_->require_hostname();
-  tls_->begin_handshake();
-  connecting_ = true;
-  wait_to_write();
-}
-
-Future<SSLIOStream> StreamCore::start_tls(ServerSide server_side, const SSLContext& context,
-                                          std::string_view server_hostname,
-                                          const SSLSession& session) {
-  if (closed_) return failed<SSLIOStream>(closed_error(), true);
-  if (connecting_) throw std::logic_error("IOStream::start_tls: the stream is connecting");
-  if (reading()) throw std::logic_error("IOStream::start_tls: a read is pending");
-  if (!buffered().empty()) {
-    throw std::logic_error("IOStream::start_tls: something that came was not read");
-  }
-  auto tls = make_tls_backend(*loop_, context, server_side, server_hostname, session);
-  tls->require_hostname();
-  send();
-  if (closed_ || broken_) {
-    const std::error_code why = closed_ ? error_ : broken_;
-    return failed<SSLIOStream>(std::make_exception_ptr(StreamClosedError(why)), true);
-  }
-  if (!unsent_.empty()) {
-    throw std::logic_error("IOStream::start_tls: what was written cannot be sent at once");
-  }
-  read_adopted_ = std::exchange(read_armed_, false);
-  if (read_adopted_) tls->adopt_read(early());
-  tls_ = tls.get();
-  tls_->set_lower(std::move(backend_));
-  backend_ = std::move(tls);
-  Future<SSLIOStream> future = wait_in(handshake_);
-  handshake_->set_origin(this);
-  begin_handshake();
-  return future;
-}
-
-Future<SSLIOStream> StreamCore::wait_for_handshake() {
-  if (closed_) return failed<SSLIOStream>(closed_error(), true);
-  if (awaits_connection()) {
-    throw std::logic_error("SSLIOStream::wait_for_handshake: it is being waited for already");
-  }
-  if (tls_->handshake_done()) return make_ready_future(SSLIOStream(this));
-  return wait_in(handshake_);
 }
 
 // ---- giving the socket away
@@ -270,6 +180,7 @@ Future<void> StreamCore::end_read_ahead() {
 /// closed, whoever gets the socket will find for himself.
 void StreamCore::on_ready_in_pause(const StreamBackend::Result& result) {
   received_.append(early_, result.bytes);
+  bytes_read_ += result.bytes;
   if (result.error && result.error != std::errc::operation_canceled) shut(result.error);
   const auto state = std::exchange(read_ahead_ended_, {});
   if (state && !state->done()) state->complete(Status::value);
@@ -286,7 +197,6 @@ Socket StreamCore::detach(std::string& received) {
 // ---- the end
 
 std::string StreamCore::describe() const {
-  if (connecting_ && connect_to_.size() == 0) return describe_connecting();
   if (connecting_) return fmt::format("a connection to {}", connect_to_.str());
   return fmt::format("a read from fd {}", fileno());
 }
@@ -315,10 +225,12 @@ void StreamCore::shut(std::error_code error, const std::exception_ptr& for_reade
   if (closed_) return;
   error_ = error ? error : broken_;
   const std::string doing = connecting_ ? describe_connecting() : std::string();
+  if (tls_ != nullptr && sent_ < written_) tls_->abandon();
   closed_ = true;
-  if (tls_ != nullptr && !unsent_.empty()) tls_->abandon();
   backend_->close_fd();
-  if (read_.kind == Read::until_close && !for_reader) satisfy_from_buffer();
+  if ((read_.kind == Read::until_close || postponed_) && !for_reader && reading()) {
+    satisfy_from_buffer();
+  }
   const std::exception_ptr closed = closed_error(doing);
   fail_pending(closed, for_reader ? for_reader : closed);
   if (Node* job = std::exchange(close_job_, nullptr)) loop_->next_iteration(*job);
@@ -336,6 +248,10 @@ void StreamCore::fail_pending(const std::exception_ptr& error,
   for (Write& write : take_pending_writes()) {
     if (!write.state->done()) write.state->fail(error);
   }
+  for (const auto& state : std::exchange(drains_, {})) {
+    if (!state->done()) state->fail(error);
+  }
+  if (write_end_ && !write_end_->done()) write_end_->fail(error);
   if (connect_) std::exchange(connect_, {})->fail(error);
   if (const auto state = std::exchange(handshake_, {}); state && !state->done()) {
     state->fail(error);
@@ -344,6 +260,7 @@ void StreamCore::fail_pending(const std::exception_ptr& error,
     state->complete(Status::value);
   }
   unsent_.clear();
+  files_.clear();
 }
 
 std::exception_ptr StreamCore::closed_error(const std::string& doing) const {
@@ -351,9 +268,7 @@ std::exception_ptr StreamCore::closed_error(const std::string& doing) const {
 }
 
 void StreamCore::close_if_unused() {
-  if (handles_ == 0 && !closed_ && !reading() && unsent_.empty() && !awaits_connection()) {
-    shut({});
-  }
+  if (handles_ == 0 && !closed_ && !reading() && !writing() && !awaits_connection()) shut({});
 }
 
 void StreamCore::set_close_job(Node* job) noexcept {
@@ -379,6 +294,10 @@ void StreamCore::on_loop_close() noexcept {
   for (Write& write : take_pending_writes()) {
     if (!write.state->done()) write.state->abandon();
   }
+  for (const auto& state : std::exchange(drains_, {})) {
+    if (!state->done()) state->abandon();
+  }
+  if (write_end_ && !write_end_->done()) write_end_->abandon();
   if (connect_) std::exchange(connect_, {})->abandon();
   if (const auto state = std::exchange(handshake_, {}); state && !state->done()) state->abandon();
   if (const auto state = std::exchange(read_ahead_ended_, {}); state && !state->done()) {

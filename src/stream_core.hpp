@@ -5,6 +5,7 @@
 #pragma once
 
 #include "loop_core.hpp"
+#include "owned_file.hpp"
 #include "tls_backend.hpp"
 #include "tornado/iostream.hpp"
 #include "write_buffer.hpp"
@@ -57,6 +58,10 @@ class StreamCore final : public LoopClient, public Origin {
   Future<std::string> read_until_close();
   Future<void> write(std::string_view data);
   Future<void> write(std::string&& data);
+  Future<std::uint64_t> write_file(OwnedFile file, std::uint64_t offset,
+                                   std::optional<std::uint64_t> length);
+  Future<void> drain();
+  Future<void> shutdown_write();
   void close(std::error_code error) {
     send();
     shut(error);
@@ -70,7 +75,15 @@ class StreamCore final : public LoopClient, public Origin {
   const TlsBackend* tls() const noexcept { return tls_; }
   bool closed() const noexcept { return closed_; }
   bool reading() const noexcept { return read_.kind != Read::none; }
-  bool writing() const noexcept { return !unsent_.empty(); }
+  bool writing() const noexcept {
+    return !closed_ && (sent_ < written_ || (write_end_ && !write_shut_));
+  }
+  std::uint64_t bytes_read() const noexcept { return bytes_read_; }
+  std::uint64_t bytes_written() const noexcept { return sent_; }
+  /// The other end has said that it sends no more.
+  bool read_ended() const noexcept { return read_ended_; }
+  /// From now on that does not close the stream.
+  void allow_half_open() noexcept { half_open_ = true; }
   std::error_code error() const noexcept { return error_; }
   const IOStreamOptions& options() const noexcept { return options_; }
   native_handle_type fileno() const noexcept {
@@ -120,7 +133,14 @@ class StreamCore final : public LoopClient, public Origin {
 
   struct Write {
     std::uint64_t end;  // done when so many bytes of the stream were sent
-    Ref<State<void>> state;
+    Ref<StateBase> state;
+  };
+  // What is sent when so many bytes of the stream were: of a file, from an offset on.
+  struct FilePart {
+    std::uint64_t begin;
+    std::uint64_t offset;
+    std::uint64_t length;
+    OwnedFile file;
   };
 
   ~StreamCore() override;
@@ -143,6 +163,8 @@ class StreamCore final : public LoopClient, public Origin {
   std::string take_buffered(std::size_t count);
   void consume(std::size_t count) noexcept;
   void satisfy_from_buffer();
+  bool had_its_share() noexcept;
+  void postpone_read();
   std::size_t find_end(std::string_view available);
   bool fill_target(std::string_view& data);
   void put_back_filled();
@@ -153,6 +175,7 @@ class StreamCore final : public LoopClient, public Origin {
   std::size_t chunk_size() const noexcept;
   std::span<char> early() noexcept;
   void on_early_data(std::size_t count);
+  void on_end();
   bool read_once();
   void read_more();
   bool wants_to_read() const noexcept;
@@ -164,15 +187,32 @@ class StreamCore final : public LoopClient, public Origin {
   template <class T>
   Future<T> connect_as(Ref<State<T>>& waiting, const Address& address);
   template <class T>
-  Future<T> wait_in(Ref<State<T>>& waiting);
+  Future<T> wait_in(Ref<State<T>>& waiting) {
+    Future<T> future;
+    State<T>* state = Access::state(future);
+    state->observed = true;
+    state->add_ref();
+    waiting = Ref<State<T>>(state);
+    return future;
+  }
   bool awaits_handshake() const noexcept { return handshake_ && !handshake_->done(); }
   bool awaits_connection() const noexcept { return connect_ || awaits_handshake(); }
   std::string describe_connecting() const;
   void fail_connecting(std::error_code error);
+  void require_writable(const char* call) const;
+  void add_write(StateBase& state);
   void try_connect();
   void on_connect_begun(std::error_code error);
   void on_connected();
+  bool may_send() const noexcept { return !closed_ && !connecting_ && !write_armed_ && !broken_; }
   void send();
+  bool send_once();
+  bool send_file_part();
+  StreamBackend::Result copy_to_backend(const OwnedFile& file, std::uint64_t offset,
+                                        std::size_t size);
+  bool on_sent(const StreamBackend::Result& result);
+  void end_writing();
+  void complete_drains();
   void wait_to_write();
   void complete_writes();
   std::vector<Write> take_pending_writes() noexcept;
@@ -196,19 +236,29 @@ class StreamCore final : public LoopClient, public Origin {
   bool connecting_ = false;  // the handshake included
   bool connected_ = false;   // by connect()
   bool paused_ = false;      // by a ReadPause
+  bool half_open_;           // the other end's end does not close it
+  bool read_ended_ = false;
+  bool write_shut_ = false;
+  bool postponed_ = false;  // the read that is pending, to the next iteration
   bool read_armed_ = false;
   bool read_adopted_ = false;  // a wait goes on that was armed before start_tls
   bool write_armed_ = false;
 
+  std::uint16_t served_ = 0;     // reads in a row, from what is buffered, in
+  std::uint64_t served_in_ = 0;  // this turn
   std::string received_;
   std::size_t consumed_ = 0;  // of received_
+  std::uint64_t bytes_read_ = 0;
   Read read_;
 
   WriteBuffer unsent_;
-  std::uint64_t written_ = 0;  // bytes ever accepted
+  std::vector<FilePart> files_;  // of which unsent_ has nothing
+  std::uint64_t written_ = 0;    // bytes ever accepted
   std::uint64_t sent_ = 0;
   std::vector<Write> writes_;
   std::size_t writes_done_ = 0;  // of writes_
+  std::vector<Ref<State<void>>> drains_;
+  Ref<State<void>> write_end_;  // set by shutdown_write
 
   Ref<State<IOStream>> connect_;
   Ref<State<SSLIOStream>> handshake_;  // of connect_tls, start_tls or wait_for_handshake

@@ -15,6 +15,8 @@ namespace {
 
 // So many chunks are read for one stream before the others get their turn.
 constexpr int chunks_per_turn = 16;
+// So many reads are served in a row from what is buffered, before others get their turn.
+constexpr int reads_per_turn = 128;
 // Capacity that an idle stream's buffer may keep.
 constexpr std::size_t kept_capacity = 256;
 
@@ -38,10 +40,37 @@ Future<T> StreamCore::begin_read(const char* call, Read::Kind kind) {
 
 template <class T>
 Future<T> StreamCore::try_read(Future<T> future) {
+  if (had_its_share()) {
+    postpone_read();
+    return future;
+  }
   satisfy_from_buffer();
-  if (reading() && closed_) fail_pending(nullptr, closed_error());
+  if (reading() && (closed_ || read_ended_)) fail_pending(nullptr, closed_error());
   arm_if_wanted();
   return future;
+}
+
+/// A stream whose next bytes are always there would keep the others waiting.
+bool StreamCore::had_its_share() noexcept {
+  const std::uint64_t turn = loop_->turn();
+  if (turn == 0 || turn != served_in_) {
+    served_in_ = turn;
+    served_ = 0;
+  }
+  return ++served_ > reads_per_turn && !closed_ && !received_.empty();
+}
+
+/// Takes the trip through the loop that a read takes which has to wait.
+void StreamCore::postpone_read() {
+  if (std::exchange(postponed_, true)) return;
+  add_ref();
+  loop_->next_iteration(*make_job([self = Ref<StreamCore>(this)] {
+    self->postponed_ = false;
+    if (self->reading()) self->satisfy_from_buffer();
+    if (self->reading() && self->read_ended_) self->fail_pending(nullptr, self->closed_error());
+    self->arm_if_wanted();
+    self->close_if_unused();
+  }));
 }
 
 Future<std::string> StreamCore::read_bytes(std::size_t count, Partial partial) {
@@ -76,7 +105,7 @@ std::size_t StreamCore::find_end(std::string_view available) {
     if (available.size() >= read_.count) return read_.count;
     return read_.partial && !available.empty() ? available.size() : not_yet;
   }
-  if (read_.kind == Read::until_close) return closed_ ? available.size() : not_yet;
+  if (read_.kind == Read::until_close) return closed_ || read_ended_ ? available.size() : not_yet;
   const std::size_t found = available.find(read_.delimiter, read_.scanned);
   if (found != std::string_view::npos) {
     const std::size_t end = found + read_.delimiter.size();
@@ -155,6 +184,7 @@ void StreamCore::satisfy_from_buffer() {
 }
 
 void StreamCore::on_data(std::string_view data) {
+  bytes_read_ += data.size();
   if (read_.kind == Read::into) {
     if (fill_target(data)) deliver(read_.filled);
     received_.append(data);
@@ -199,6 +229,18 @@ std::span<char> StreamCore::early() noexcept {
   return {early_, std::min(sizeof early_, chunk_size())};
 }
 
+/// The other end sends no more. Tornado closes the stream then, as this does, unless writing is to
+/// go on, or was to be ended in order.
+void StreamCore::on_end() {
+  read_ended_ = true;
+  if (write_shut_ || !(half_open_ || write_end_)) {
+    shut({});
+    return;
+  }
+  if (read_.kind == Read::until_close) satisfy_from_buffer();
+  if (reading()) fail_pending(nullptr, closed_error());
+}
+
 /// One direct read; false when there is no more to get for now.
 bool StreamCore::read_once() {
   const bool direct = read_.kind == Read::into;
@@ -209,15 +251,16 @@ bool StreamCore::read_once() {
   if (result.error) {
     shut(result.error);
   } else if (result.bytes == 0) {
-    shut({});
+    on_end();
   } else if (direct) {
+    bytes_read_ += result.bytes;
     read_.target = read_.target.subspan(result.bytes);
     read_.filled += result.bytes;
     if (read_.target.empty() || read_.partial) deliver(read_.filled);
   } else {
     on_data(std::string_view(buffer, result.bytes));
   }
-  return !closed_ && result.bytes == size;
+  return !closed_ && !read_ended_ && result.bytes == size;
 }
 
 /// A waiting read has got `count` bytes. When they fill its buffer there is likely more, which is
@@ -233,8 +276,10 @@ void StreamCore::on_early_data(std::size_t count) {
   const StreamBackend::Result more = backend_->read_from_fd(buffer + count, size);
   on_data(std::string_view(buffer, count + more.bytes));
   if (more.error == std::errc::operation_would_block) return;
-  if (more.error || more.bytes == 0) {
+  if (more.error) {
     shut(more.error);
+  } else if (more.bytes == 0) {
+    on_end();
   } else if (more.bytes == size) {
     read_more();
   }
@@ -247,7 +292,7 @@ void StreamCore::read_more() {
 }
 
 bool StreamCore::wants_to_read() const noexcept {
-  if (closed_ || connecting_ || broken_ || paused_) return false;
+  if (closed_ || connecting_ || broken_ || paused_ || postponed_ || read_ended_) return false;
   return reading() || (close_job_ != nullptr && received_.empty());
 }
 

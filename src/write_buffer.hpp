@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cstddef>
+#include <cstdint>
 #include <span>
 #include <string>
 #include <string_view>
@@ -32,12 +33,17 @@ class WriteBuffer {
     chunks_.push_back(std::move(data));
   }
 
-  /// Views of the first bytes, as many as fit.
-  std::size_t gather(std::span<std::string_view> views) const noexcept {
-    const std::size_t count = std::min(views.size(), chunks_.size() - first_);
-    for (std::size_t i = 0; i < count; ++i) views[i] = chunks_[first_ + i];
-    if (count > 0) views[0].remove_prefix(offset_);
-    return count;
+  /// Views of the first bytes: as many as fit, and no more than `most` bytes.
+  std::span<std::string_view> gather(std::span<std::string_view> views,
+                                     std::uint64_t most) const noexcept {
+    std::size_t count = 0;
+    std::size_t offset = offset_;
+    for (std::size_t i = first_; i < chunks_.size() && count < views.size() && most > 0; ++i) {
+      const auto view = std::string_view(chunks_[i]).substr(std::exchange(offset, 0));
+      views[count] = view.substr(0, most);
+      most -= views[count++].size();
+    }
+    return views.first(count);
   }
   /// Drops the first `bytes`.
   void consume(std::size_t bytes) {

@@ -13,6 +13,7 @@
 
 #include <concepts>
 #include <cstddef>
+#include <cstdint>
 #include <functional>
 #include <memory>
 #include <optional>
@@ -36,6 +37,7 @@ enum class StreamErrc {
   buffer_full,         ///< More than `max_buffer_size` came before a read was satisfied.
   truncated,           ///< A TLS connection has ended without the other end having said so: what
                        ///< came may not be all. Python: `ssl.SSLEOFError`.
+  file_truncated,      ///< A file became shorter than what write_file was to send of it.
 };
 /// The category of StreamErrc.
 TORNADO_EXPORT const std::error_category& stream_category() noexcept;
@@ -67,7 +69,7 @@ class TORNADO_EXPORT StreamBufferFullError : public std::runtime_error {
   ~StreamBufferFullError() override;
 };
 
-/// Python's keyword arguments of IOStream.
+/// Python's keyword arguments of IOStream, and what it does not have.
 struct IOStreamOptions {
   /// Most bytes that are read and not yet asked for; 1 or more.
   std::size_t max_buffer_size = 104857600;
@@ -75,6 +77,17 @@ struct IOStreamOptions {
   std::size_t read_chunk_size = 65536;
   /// Most bytes that are written and not yet sent; 0 for no limit.
   std::size_t max_write_buffer_size = 0;
+
+  // Not in Python.
+  /// `drain` waits while more bytes than this are written and not yet sent; 0 for any.
+  std::size_t write_watermark = 65536;
+  /// A write is done at once while no more than write_watermark bytes, its own included, wait to be
+  /// sent. Off, it is done when its bytes are with the system, as in Tornado, and awaiting each of
+  /// many small writes costs a system call for each.
+  bool buffered_writes = false;
+  /// The stream stays open, for writing, when the other end sends no more: until `close`, or
+  /// `shutdown_write`. Off, it closes then, as in Tornado.
+  bool allow_half_open = false;
 };
 
 /// Whether a read is content with less than all it asked for, as soon as there is anything.
@@ -168,6 +181,44 @@ class TORNADO_EXPORT IOStream {
   Future<void> write(std::string&& data) const;
   Future<void> write(const std::string& data) const { return write(std::string_view(data)); }
   Future<void> write(const char* data) const { return write(std::string_view(data)); }
+  /// Sends `length` bytes of a file from `offset` on, in order with what is written before and
+  /// after; where the system has sendfile, without copying them. Read errors of the disk apart, it
+  /// needs no memory, and does not count for max_write_buffer_size. Reading from a slow disk blocks
+  /// the loop. Not in Python.
+  ///
+  /// \param file    a regular file that is open for reading. Its position does not matter, and it
+  ///                may be closed when the call has returned.
+  /// \param length  none for all that the file has now.
+  /// \returns  how many bytes that were.
+  /// \par Fails with
+  ///   `StreamClosedError`, with StreamErrc::file_truncated when the file shrinks meanwhile; or
+  ///   `std::system_error` when there is no such file, or no such part of it: then the stream stays
+  ///   open and nothing is sent.
+  Future<std::uint64_t> write_file(const std::string& path, std::uint64_t offset = 0,
+                                   std::optional<std::uint64_t> length = std::nullopt) const;
+  Future<std::uint64_t> write_file(native_handle_type file, std::uint64_t offset = 0,
+                                   std::optional<std::uint64_t> length = std::nullopt) const;
+  /// Waits for a slow reader: done at once while no more than write_watermark bytes wait to be
+  /// sent; otherwise when they have fallen to a quarter of that. Not in Python: there, `await` the
+  /// write itself.
+  ///
+  ///     while (auto row = co_await rows.next()) {
+  ///       stream.write(format(*row));
+  ///       co_await stream.drain();
+  ///     }
+  ///
+  /// \par Fails with
+  ///   `StreamClosedError`.
+  Future<void> drain() const;
+  /// Ends writing, and goes on reading: tells the other end, behind all that was written, that no
+  /// more will come. Writing is misuse from here on: std::logic_error. The stream closes when both
+  /// ends have ended. A second call gives the same Future. Not in Python.
+  ///
+  /// \returns  when the other end has been told.
+  /// \par Fails with
+  ///   `StreamClosedError`; or `std::system_error`, `operation_not_supported`, when the stream
+  ///   cannot do that.
+  Future<void> shutdown_write() const;
   /// Sends now what the system takes of what was written.
   void flush() const;
 
@@ -220,6 +271,9 @@ class TORNADO_EXPORT IOStream {
   bool reading() const noexcept;
   /// Something that was written has not been sent.
   bool writing() const noexcept;
+  /// How many bytes the other end sent, and how many were sent to it, up to now. Not in Python.
+  std::uint64_t bytes_read() const noexcept;
+  std::uint64_t bytes_written() const noexcept;
   /// What closed it: as StreamClosedError::real_error. Python: `stream.error`.
   std::error_code error() const noexcept;
   /// The IOStreamOptions, as they were given.
@@ -356,6 +410,31 @@ Future<SSLIOStream> IOStream::start_tls(ServerSide server_side,
   return start_tls(server_side, netutil::ssl_options_to_context(ssl_options, server_side),
                    server_hostname);
 }
+
+/// What `pump` does.
+struct PumpOptions {
+  /// Stops after so many bytes; both streams stay as they are.
+  std::uint64_t max_bytes = static_cast<std::uint64_t>(-1);
+  /// Most bytes that are moved at a time, 1 or more.
+  std::size_t chunk_size = 65536;
+  /// Calls `to.shutdown_write()` when `from` has ended in order.
+  bool shutdown_write = true;
+};
+
+/// Copies what comes from one stream to another: the loop of every proxy. While `to` has more than
+/// its write_watermark to send, nothing is read. `from` is not closed when its other end sends no
+/// more, now or later, so that what goes the other way can go on
+/// (IOStreamOptions::allow_half_open).
+///
+/// Where it ends before `from` does, what was not copied can still be read. Cancelling it loses
+/// nothing that was read.
+///
+/// \returns  how many bytes were copied, when `from` has ended in order and `to` was told so, or
+///           after max_bytes.
+/// \par Fails with
+///   `StreamClosedError` when either is closed otherwise; what `to.write` and `to.shutdown_write`
+///   fail with.
+TORNADO_EXPORT Future<std::uint64_t> pump(IOStream from, IOStream to, PumpOptions options = {});
 
 }  // namespace tornado
 

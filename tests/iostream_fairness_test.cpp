@@ -1,0 +1,145 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// A stream whose next bytes are always there must not keep the others waiting.
+#include "stream_support.hpp"
+#include "tornado/gen.hpp"
+#include "tornado/iostream.hpp"
+
+#include <memory>
+#include <string>
+#include <system_error>
+#include <utility>
+
+using namespace tornado;
+using test::make_iostream_pair;
+using test::make_wire_stream;
+using test::result;
+using test::Transport;
+using test::why_closed;
+
+namespace {
+
+/// Reads byte for byte until that is no longer possible, and counts.
+Future<void> read_bytes_one_by_one(IOStream stream, std::size_t& count) {
+  try {
+    for (;;) {
+      co_await stream.read_bytes(1);
+      ++count;
+    }
+  } catch (const StreamClosedError&) {
+  }
+}
+
+/// A stream that has got 1000 bytes; one of them was read.
+std::pair<IOStream, std::shared_ptr<test::Wire>> flooded_stream(test::Loop& loop) {
+  auto pair = make_wire_stream();
+  pair.second->incoming = std::string(1000, 'x');
+  result(loop, pair.first.read_bytes(1));
+  return pair;
+}
+
+}  // namespace
+
+TEST_SUITE("iostream") {
+  TEST_CASE("IOStream: a flooding connection does not starve a quiet one") {
+    for (const Transport transport : test::transports) {
+      CAPTURE(transport);
+      test::Loop loop;
+      const auto [flooded, flooding] = make_iostream_pair(transport);
+      const auto [quiet_reader, quiet_writer] = make_iostream_pair(transport);
+      // It is in the buffer: no read of it has to wait for the system.
+      const std::string flood(60'000, 'x');
+      flooding.write(flood);
+      result(loop, flooded.read_bytes(1));
+      std::size_t count = 1;
+      Future<void> reads;
+      quiet_writer.write("hello");
+      const auto hello = quiet_reader.read_bytes(5);
+      // In the loop, where a coroutine that never suspends keeps everybody waiting.
+      loop.add_callback([&] { reads = read_bytes_one_by_one(flooded, count); });
+      CHECK(result(loop, hello) == "hello");
+      CHECK(count < flood.size() / 2);
+      flooding.close();
+      result(loop, reads);
+      CHECK(count == flood.size());
+    }
+  }
+
+  TEST_CASE("IOStream: so does one that is always readable") {
+    test::Loop loop;
+    const auto [flooded, wire] = make_wire_stream();
+    constexpr std::size_t size = 10'000'000;
+    wire->incoming = std::string(size, 'x');
+    const auto all = flooded.read_bytes(size);
+    const auto [quiet_reader, quiet_writer] = make_iostream_pair();
+    quiet_writer.write("hello");
+    CHECK(result(loop, quiet_reader.read_bytes(5)) == "hello");
+    CHECK_FALSE(all.done());
+    CHECK(result(loop, all).size() == size);
+  }
+
+  TEST_CASE("IOStream: callbacks get their turn between reads from the buffer") {
+    test::Loop loop;
+    const auto [stream, wire] = flooded_stream(loop);
+    std::size_t count = 1;
+    std::size_t seen = 0;
+    loop.add_callback([&] {
+      read_bytes_one_by_one(stream, count);
+      loop.add_callback([&] { seen = count; });
+    });
+    loop.run_until([&] { return count == 1000; });
+    CHECK(seen > 1);
+    CHECK(seen < 1000);
+    stream.close();
+  }
+
+  TEST_CASE("IOStream: a read that waits its turn gets its bytes when the stream is closed (S2)") {
+    test::Loop loop;
+    const auto [stream, wire] = flooded_stream(loop);
+    std::size_t count = 1;
+    Future<void> reads;
+    loop.add_callback([&] {
+      reads = read_bytes_one_by_one(stream, count);
+      CHECK(stream.reading());
+      CHECK(count < 1000);
+      stream.close();
+    });
+    loop.run_until([&] { return reads.done(); });
+    // The rest was buffered as well, and a closed stream gives what it has (S1).
+    CHECK(count == 1000);
+  }
+
+  TEST_CASE("IOStream: a read that waits its turn can be cancelled") {
+    test::Loop loop;
+    const auto [stream, wire] = flooded_stream(loop);
+    std::size_t count = 1;
+    Future<void> reads;
+    loop.add_callback([&] {
+      reads = read_bytes_one_by_one(stream, count);
+      CHECK(stream.reading());
+      reads.cancel();
+    });
+    loop.run_until([&] { return reads.done(); });
+    CHECK(reads.cancelled());
+    CHECK(count < 1000);
+    const std::size_t rest = 1000 - count;
+    CHECK(result(loop, stream.read_bytes(rest)) == std::string(rest, 'x'));
+  }
+
+  TEST_CASE("IOStream: a read that waits its turn does not hinder the loop's close") {
+    Future<void> reads;
+    {
+      test::Loop loop;
+      const auto [stream, wire] = flooded_stream(loop);
+      std::size_t count = 1;
+      const IOStream& flooded = stream;
+      loop.add_callback([&] {
+        reads = read_bytes_one_by_one(flooded, count);
+        loop.stop();
+      });
+      loop.wait();
+      CHECK(flooded.reading());
+    }
+    CHECK(reads.cancelled());
+  }
+}
