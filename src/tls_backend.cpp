@@ -174,8 +174,10 @@ class OpenSSLBackend final : public TlsBackend, private BioPeer {
       return {0, std::make_error_code(std::errc::not_connected)};
     }
     if (!send_out()) return {0, write_error_ ? write_error_ : would_block};
-    std::size_t sent = std::exchange(encrypted_, 0);
     Plaintext text(chunks);
+    // Less is offered than before when it comes from a file that has become shorter.
+    std::size_t sent = std::min(encrypted_, text.size());
+    encrypted_ -= sent;
     text.skip(sent);
     write_wants_read_ = false;
     std::error_code error;
@@ -222,7 +224,10 @@ class OpenSSLBackend final : public TlsBackend, private BioPeer {
 
   void close_fd() noexcept override {
     // A forked child must not speak for its parent.
-    if (state_ == State::established && !loop_.forked()) say_goodbye();
+    if (state_ == State::established && !loop_.forked()) {
+      say_goodbye();
+      drop_tickets();
+    }
     lower_->close_fd();
     reader_.reset();
     writer_.reset();
@@ -508,8 +513,11 @@ class OpenSSLBackend final : public TlsBackend, private BioPeer {
     if (failed_ || told_end_ || write_error_) return;
     send_close_notify();
     send_out();
-    // Tickets that a server has sent and nobody has read would make the close a reset, with which
-    // some systems throw away what the server has not read yet.
+  }
+
+  // Tickets that a server has sent and nobody has read would make the close a reset, with which
+  // some systems throw away what the server has not read yet.
+  void drop_tickets() noexcept {
     char unread[2048];
     for (int i = 0; i < 4 && !server_ && !lower_over_; ++i) {
       if (lower_->read_from_fd(unread, sizeof unread).bytes < sizeof unread) break;

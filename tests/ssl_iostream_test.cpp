@@ -3,10 +3,9 @@
 // SSLIOStream: the handshake, whom it believes, and what is known afterwards. What it reads and
 // writes is tested with the other streams, in iostream_read_test.cpp and so on; its end in
 // ssl_close_test.cpp.
-#include "tornado/iostream.hpp"
-
 #include "server_support.hpp"
 #include "tornado/gen.hpp"
+#include "tornado/iostream.hpp"
 #include "tornado/tcpclient.hpp"
 
 #include <openssl/ssl.h>
@@ -57,8 +56,8 @@ std::error_code why_refused(const test::Pem& pem, const SSLContext& context,
   test::Loop loop;
   const EchoServer server(server_context(pem));
   const auto client = new_client(context);
-  const test::ExpectLog log(log::gen_log, "SSL Error: TLS connection with 127.0.0.1:",
-                            LogLevel::warning);
+  const test::ExpectLog log(log::gen_log,
+                            "SSL Error: TLS connection with 127.0.0.1:", LogLevel::warning);
   const std::error_code error = why_closed(loop, client.connect(server.address(), name));
   CHECK(client.closed());
   CHECK(client.error() == error);

@@ -63,7 +63,8 @@ void wait_until(Loop& loop, F condition) {
 
 enum class Transport { tcp, local, tls };
 inline constexpr Transport transports[] = {
-    Transport::tcp, Transport::local,
+    Transport::tcp,
+    Transport::local,
 #ifdef TORNADO_TEST_TLS
     Transport::tls,
 #endif
@@ -73,6 +74,13 @@ inline constexpr Transport plain_transports[] = {Transport::tcp, Transport::loca
 inline doctest::String toString(Transport transport) {
   if (transport == Transport::tls) return "TLS";
   return transport == Transport::tcp ? "TCP" : "Unix socket";
+}
+
+/// Of the streams that a test makes without saying over what: TLS when TORNADO_TEST_TRANSPORT is
+/// `tls`.
+inline Transport default_transport() {
+  const char* name = std::getenv("TORNADO_TEST_TRANSPORT");
+  return name != nullptr && std::string_view(name) == "tls" ? Transport::tls : Transport::tcp;
 }
 
 /// Blocks until poll(2) has one of `events` for `fd`.
@@ -138,7 +146,7 @@ inline std::pair<tornado::SSLIOStream, tornado::SSLIOStream> make_tls_pair(
 /// Two connected streams of the current loop, the accepted one first: as in Tornado's tests, the
 /// one that reads and the one that writes.
 inline std::pair<tornado::IOStream, tornado::IOStream> make_iostream_pair(
-    const tornado::IOStreamOptions& options = {}, Transport transport = Transport::tcp) {
+    const tornado::IOStreamOptions& options = {}, Transport transport = default_transport()) {
 #ifdef TORNADO_TEST_TLS
   if (transport == Transport::tls) return make_tls_pair(options);
 #endif
@@ -152,7 +160,7 @@ inline std::pair<tornado::IOStream, tornado::IOStream> make_iostream_pair(Transp
 
 /// As make_iostream_pair, with buffers in the system so small that a megabyte does not fit.
 inline std::pair<tornado::IOStream, tornado::IOStream> make_narrow_pair(
-    Transport transport = Transport::tcp, const tornado::IOStreamOptions& options = {}) {
+    Transport transport = default_transport(), const tornado::IOStreamOptions& options = {}) {
   auto pair = make_iostream_pair(options, transport);
   pair.first.set_receive_buffer_size(16 * 1024);
   pair.first.set_send_buffer_size(16 * 1024);

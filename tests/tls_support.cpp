@@ -2,16 +2,15 @@
 #include "tls_support.hpp"
 
 #include <doctest/doctest.h>
-
-#include <memory>
-#include <stdexcept>
-#include <utility>
-
 #include <openssl/bn.h>
 #include <openssl/evp.h>
 #include <openssl/pem.h>
 #include <openssl/rand.h>
 #include <openssl/x509v3.h>
+
+#include <memory>
+#include <stdexcept>
+#include <utility>
 
 #include <unistd.h>
 
@@ -93,10 +92,10 @@ void sign(X509* certificate, X509* issuer, EVP_PKEY* key) {
 
 }  // namespace
 
-Authority::Authority() {
+Authority::Authority(const std::string& name) {
   const Key key(EVP_EC_gen("P-256"));
   CertificateRequest request;
-  request.common_name = "tornado-asio test authority";
+  request.common_name = name;
   const Certificate certificate = make_certificate(request, key.get());
   add_extension(certificate.get(), certificate.get(), NID_basic_constraints, "critical,CA:TRUE");
   add_extension(certificate.get(), certificate.get(), NID_key_usage, "critical,keyCertSign");
@@ -160,8 +159,8 @@ tornado::SSLContext careless_context() {
 
 TemporaryFile::TemporaryFile(std::string_view content) : path_("/tmp/tornado-asio-test-XXXXXX") {
   const int fd = ::mkstemp(path_.data());
-  check(fd >= 0 && ::write(fd, content.data(), content.size()) ==
-                       static_cast<ssize_t>(content.size()),
+  check(fd >= 0 &&
+            ::write(fd, content.data(), content.size()) == static_cast<ssize_t>(content.size()),
         "a temporary file");
   ::close(fd);
 }

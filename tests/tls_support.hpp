@@ -31,7 +31,7 @@ class CertificateRequest {
 /// A certificate authority.
 class Authority {
  public:
-  Authority();
+  explicit Authority(const std::string& name = "tornado-asio test authority");
   /// With a new key.
   Pem issue(const CertificateRequest& request) const;
   const std::string& certificate() const noexcept { return pem_.certificate; }
