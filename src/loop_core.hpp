@@ -67,6 +67,9 @@ class LoopClient : public Hook {
   virtual void flush() noexcept = 0;
   /// Starts the read that waits.
   virtual void arm() noexcept = 0;
+  /// Gives back what it has borrowed and not used since the last call. True when it has something
+  /// left.
+  virtual bool sweep() noexcept = 0;
   /// The loop goes: lets go of everything that belongs to it.
   virtual void on_loop_close() noexcept = 0;
 
@@ -198,6 +201,8 @@ class LoopCore : public std::enable_shared_from_this<LoopCore> {
   void add_dirty(LoopClient& client) noexcept;
   void add_arming(LoopClient& client) noexcept;
   void add_client(LoopClient& client) noexcept { clients_.push_back(client); }
+  /// Has the clients swept every second, until they have nothing left.
+  void sweep_later();
 
   void add_frame(Suspension& frame) noexcept { frames_.push_back(frame); }
   void add_callback(StateCallback& callback) noexcept { callbacks_.push_back(callback.link); }
@@ -284,6 +289,7 @@ class LoopCore : public std::enable_shared_from_this<LoopCore> {
   void on_signal() noexcept;
   void destroy_frames() noexcept;
   void drop_all() noexcept;
+  void sweep() noexcept;
 
   IOLoop& owner_;
   const unsigned generation_ = fork_generation();
@@ -332,6 +338,7 @@ class LoopCore : public std::enable_shared_from_this<LoopCore> {
   List<StateCallback::Link> callbacks_;
   List<RemoteCell::Link> remotes_;
   List<LoopClient> clients_;
+  bool sweeps_ = false;
 
   std::unique_ptr<PollSet> poll_set_;
   SignalRing signals_;

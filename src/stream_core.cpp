@@ -39,7 +39,10 @@ StreamCore::~StreamCore() {
 
 void StreamCore::on_ready(StreamBackend::Interest interest, StreamBackend::Result result,
                           bool ended) {
-  if (closed_) return;
+  if (closed_) {
+    if (interest == StreamBackend::Interest::read) borrowed_.reset();  // nothing reads into it now
+    return;
+  }
   const LoopCore::Turn turn(*loop_);
   if (interest == StreamBackend::Interest::write) {
     write_armed_ = false;
@@ -62,6 +65,11 @@ void StreamCore::on_ready(StreamBackend::Interest interest, StreamBackend::Resul
   read_armed_ = false;
   if (paused_) {
     on_ready_in_pause(result);
+    return;
+  }
+  if (std::exchange(gives_back_, false) && result.error == std::errc::operation_canceled) {
+    borrowed_.reset();
+    arm_if_wanted();
     return;
   }
   // Armed before there was a connection. When there is one it is armed again.
@@ -158,9 +166,13 @@ void StreamCore::on_connected() {
 
 // ---- giving the socket away
 
+ReleasableBackend* StreamCore::releasable() const noexcept {
+  return dynamic_cast<ReleasableBackend*>(backend_.get());
+}
+
 void StreamCore::require_releasable() const {
   if (closed_) return;
-  if (dynamic_cast<ReleasableBackend*>(backend_.get()) == nullptr) {
+  if (releasable() == nullptr) {
     throw std::logic_error("release_socket: the stream has no socket");
   }
   if (connecting_) throw std::logic_error("release_socket: the stream is connecting");
@@ -172,14 +184,14 @@ Future<void> StreamCore::end_read_ahead() {
   State<void>* state = Access::state(future);
   state->add_ref();
   read_ahead_ended_ = Ref<State<void>>(state);
-  static_cast<ReleasableBackend&>(*backend_).cancel_waits();
+  releasable()->cancel_waits();
   return future;
 }
 
 /// The wait was given up; or it came first, and its bytes must not be lost. That the other end has
 /// closed, whoever gets the socket will find for himself.
 void StreamCore::on_ready_in_pause(const StreamBackend::Result& result) {
-  received_.append(early_, result.bytes);
+  received_.append(early().data(), result.bytes);
   bytes_read_ += result.bytes;
   if (result.error && result.error != std::errc::operation_canceled) shut(result.error);
   const auto state = std::exchange(read_ahead_ended_, {});
@@ -188,7 +200,7 @@ void StreamCore::on_ready_in_pause(const StreamBackend::Result& result) {
 
 Socket StreamCore::detach(std::string& received) {
   received = take_buffered(buffered().size());
-  Socket socket(static_cast<ReleasableBackend&>(*backend_).release());
+  Socket socket(releasable()->release());
   closed_ = true;
   if (Node* job = std::exchange(close_job_, nullptr)) job->handle(Node::Event::drop);
   return socket;
@@ -228,6 +240,7 @@ void StreamCore::shut(std::error_code error, const std::exception_ptr& for_reade
   if (tls_ != nullptr && sent_ < written_) tls_->abandon();
   closed_ = true;
   backend_->close_fd();
+  if (!read_armed_) borrowed_.reset();
   if ((read_.kind == Read::until_close || postponed_) && !for_reader && reading()) {
     satisfy_from_buffer();
   }

@@ -21,6 +21,8 @@
 
 namespace tornado::detail {
 
+class ReleasableBackend;
+
 class StreamCore final : public LoopClient, public Origin {
  public:
   StreamCore(std::unique_ptr<StreamBackend> backend, const IOStreamOptions& options);
@@ -89,6 +91,9 @@ class StreamCore final : public LoopClient, public Origin {
   native_handle_type fileno() const noexcept {
     return closed_ ? Socket::invalid_handle : backend_->fileno();
   }
+
+  /// The backend, if its waits can be ended and its socket taken out.
+  ReleasableBackend* releasable() const noexcept;
 
   // For release_socket.
   /// Nothing more is read for as long as it lives, but for what a read that waits has got already.
@@ -175,6 +180,8 @@ class StreamCore final : public LoopClient, public Origin {
   std::size_t chunk_size() const noexcept;
   std::span<char> early() noexcept;
   void on_early_data(std::size_t count);
+  void borrow(std::size_t size);
+  bool sweep() noexcept override;
   void on_end();
   bool read_once();
   void read_more();
@@ -266,8 +273,13 @@ class StreamCore final : public LoopClient, public Origin {
   Node* close_job_ = nullptr;
   Ref<State<void>> read_ahead_ended_;
 
-  // What a waiting read is given to fill. Larger messages are followed up by a direct read.
+  // What a waiting read is given to fill. Where more comes than that, room is borrowed, for as long
+  // as the stream is busy.
   char early_[128];
+  std::unique_ptr<char[]> borrowed_;
+  std::uint32_t borrowed_size_ = 0;
+  bool borrowed_used_ = false;  // since the last sweep
+  bool gives_back_ = false;     // the wait was told to end
 };
 
 /// A Future that has failed; a quiet one is not logged when nobody looks at it.
