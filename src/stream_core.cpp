@@ -61,7 +61,12 @@ void StreamCore::on_ready(StreamBackend::Interest interest, StreamBackend::Resul
   }
   // Its bytes are in early_, where the TLS layer will find them. No other wait for reading can be
   // over before: the handshake needs them.
-  if (std::exchange(read_adopted_, false)) return tls_->on_lower_ready(interest, result, ended);
+  if (std::exchange(read_adopted_, false)) {
+    const bool given_back =
+        std::exchange(gives_back_, false) && result.error == std::errc::operation_canceled;
+    tls_->on_lower_ready(interest, given_back ? StreamBackend::Result(0) : result, ended);
+    return;
+  }
   read_armed_ = false;
   if (paused_) {
     on_ready_in_pause(result);

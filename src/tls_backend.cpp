@@ -91,9 +91,10 @@ class OpenSSLBackend final : public TlsBackend, private BioPeer {
   void set_lower(std::unique_ptr<StreamBackend> lower) noexcept override {
     lower_ = std::move(lower);
   }
-  void adopt_read(std::span<char> early) noexcept override {
+  void adopt_read(std::span<char> early, std::unique_ptr<char[]> owner) noexcept override {
     lower_reading_ = true;
     early_room_ = early;
+    adopted_room_ = std::move(owner);
   }
   void begin_handshake() noexcept override { state_ = State::handshaking; }
   bool handshake_done() const noexcept override { return state_ == State::established; }
@@ -458,6 +459,7 @@ class OpenSSLBackend final : public TlsBackend, private BioPeer {
   void wait_below_to_read(const Ready& ready) {
     if (std::exchange(lower_reading_, true)) return;
     early_room_ = own_early_;
+    adopted_room_.reset();  // OpenSSL has read what was there
     lower_->wait(Interest::read, early_room_, ready.for_layer(*this, Interest::read));
   }
   void wait_below_to_write(const Ready& ready) {
@@ -558,6 +560,7 @@ class OpenSSLBackend final : public TlsBackend, private BioPeer {
   std::string_view early_;      // got by a wait, and not read by OpenSSL
   std::span<char> early_room_;  // where the wait below may put it
   char own_early_[256];
+  std::unique_ptr<char[]> adopted_room_;
 };
 
 }  // namespace
