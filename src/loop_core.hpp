@@ -30,6 +30,7 @@
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <string>
 #include <utility>
 #include <vector>
 
@@ -216,6 +217,13 @@ class LoopCore : public std::enable_shared_from_this<LoopCore> {
     return chunk_.data();
   }
 
+  /// Memory for TLS records while they are made and sent.
+  struct TlsScratch {
+    std::string plaintext;
+    std::string ciphertext;
+  };
+  TlsScratch& tls_scratch() noexcept { return tls_scratch_; }
+
   PollSet& poll_set();
   PollSet* poll_set_or_null() noexcept { return poll_set_.get(); }
   SignalHandlers& signal_handlers();
@@ -319,6 +327,7 @@ class LoopCore : public std::enable_shared_from_this<LoopCore> {
   const LoopClient* recent_[2] = {nullptr, nullptr};
 
   std::vector<char> chunk_;
+  TlsScratch tls_scratch_;
 
   TimerQueue timers_;
   std::optional<asio::steady_timer> timer_;
