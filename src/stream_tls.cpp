@@ -73,7 +73,7 @@ Future<SSLIOStream> StreamCore::start_tls(ServerSide server_side, const SSLConte
     const std::error_code why = closed_ ? error_ : broken_;
     return failed<SSLIOStream>(std::make_exception_ptr(StreamClosedError(why)), true);
   }
-  if (!unsent_.empty()) {
+  if (writing()) {
     throw std::logic_error("IOStream::start_tls: what was written cannot be sent at once");
   }
   read_adopted_ = std::exchange(read_armed_, false);

@@ -74,4 +74,4 @@ if [ "${1-}" = --self-test ]; then
   exit
 fi
 
-check docs/guide/*.md docs/reference/*.md docs/from-asio.md
+check docs/guide/*.md docs/reference/*.md docs/cookbook.md docs/from-asio.md
