@@ -50,8 +50,7 @@ include(FindPackageHandleStandardArgs)
 find_package_handle_standard_args(
   pcre2
   REQUIRED_VARS pcre2_LOCATION
-  VERSION_VAR pcre2_VERSION
-  REASON_FAILURE_MESSAGE "${pcre2_NOT_FOUND_MESSAGE}")
+  VERSION_VAR pcre2_VERSION)
 
 if(pcre2_FOUND AND NOT TARGET PCRE2::8BIT)
   add_library(PCRE2::8BIT UNKNOWN IMPORTED)

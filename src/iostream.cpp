@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "tornado/iostream.hpp"
 
+#include "pipe_backend.hpp"
 #include "socket_backend.hpp"
 #include "stream_core.hpp"
 
@@ -24,6 +25,8 @@ class StreamCategory final : public std::error_category {
         return "Unsatisfiable read: delimiter not found within max_bytes";
       case StreamErrc::buffer_full:
         return "Reached maximum read buffer size";
+      case StreamErrc::truncated:
+        return "The TLS connection has ended without a close_notify";
       case StreamErrc::file_truncated:
         return "The file is shorter than what was to be sent of it";
       case StreamErrc::regex_limit:
@@ -138,6 +141,12 @@ std::error_code IOStream::error() const noexcept { return core_->error(); }
 const IOStreamOptions& IOStream::options() const noexcept { return core_->options(); }
 native_handle_type IOStream::fileno() const noexcept { return core_->fileno(); }
 
+Future<SSLIOStream> IOStream::start_tls(ServerSide server_side, const SSLContext& context,
+                                        std::string_view server_hostname,
+                                        const SSLSession& session) const {
+  return core_->start_tls(server_side, context, server_hostname, session);
+}
+
 Address IOStream::local_address() const { return BorrowedSocket(fileno())->local_address(); }
 Address IOStream::remote_address() const { return BorrowedSocket(fileno())->remote_address(); }
 void IOStream::set_nodelay(bool on) const { BorrowedSocket(fileno())->set_nodelay(on); }
@@ -154,5 +163,8 @@ void IOStream::setsockopt(int level, int option, int value) const {
 int IOStream::getsockopt(int level, int option) const {
   return BorrowedSocket(fileno())->getsockopt(level, option);
 }
+
+PipeIOStream::PipeIOStream(native_handle_type fd, const IOStreamOptions& options)
+    : IOStream(detail::make_pipe_stream(fd, options)) {}
 
 }  // namespace tornado

@@ -81,7 +81,11 @@ class SocketBackend final : public ReleasableBackend {
   }
 
   std::error_code shutdown_write() noexcept override {
-    return ::shutdown(fd(), SHUT_WR) == 0 ? std::error_code() : last_error();
+    if (::shutdown(fd(), SHUT_WR) == 0) return {};
+    const std::error_code error = last_error();
+    // All that is known of a connection that was reset; the reason is kept for who asks.
+    const std::error_code reason = error == std::errc::not_connected ? get_fd_error() : error;
+    return reason ? reason : error;
   }
 
   Result write_file(native_handle_type file, std::uint64_t offset,

@@ -202,11 +202,27 @@ TEST_SUITE("iostream") {
 
   TEST_CASE("IOStreamOptions.allow_half_open: a reset closes all the same") {
     test::Loop loop;
-    const auto [server, client] = make_iostream_pair({.allow_half_open = true});
+    // With TLS an end in order would come before it.
+    const auto [server, client] =
+        make_iostream_pair({.allow_half_open = true}, test::Transport::tcp);
     test::reset_on_close(client);
     const auto read = server.read_bytes(1);
     client.close();
     CHECK(why_closed(loop, read) == std::error_code(ECONNRESET, std::system_category()));
     CHECK(server.closed());
+  }
+
+  TEST_CASE("IOStream.shutdown_write: of a connection that was reset meanwhile says so (S6)") {
+    test::Loop loop;
+    auto [accepted, peer] = test::connected_sockets(Transport::tcp);
+    const IOStream stream(std::move(accepted));
+    const linger at_once{1, 0};
+    REQUIRE(::setsockopt(peer.native_handle(), SOL_SOCKET, SO_LINGER, &at_once, sizeof at_once) ==
+            0);
+    REQUIRE(::send(peer.native_handle(), "last words", 10, 0) == 10);
+    peer = Socket();
+    CHECK(why_closed(loop, stream.shutdown_write()) ==
+          std::error_code(ECONNRESET, std::system_category()));
+    CHECK(result(loop, stream.read_bytes(10)) == "last words");
   }
 }

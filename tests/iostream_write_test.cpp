@@ -667,4 +667,26 @@ TEST_SUITE("iostream") {
       result(loop, b_written);
     }
   }
+
+  TEST_CASE("IOStream.write: what was sent before an error is not said to have failed (S8)") {
+    test::Loop loop;
+    const auto [stream, wire] = make_wire_stream();
+    wire->write_error = std::make_error_code(std::errc::connection_reset);
+    wire->sends_before_error = 1;
+    std::vector<Future<void>> written;
+    for (int i = 0; i < 40; ++i) written.push_back(stream.write(std::string(4096, 'a')));
+    stream.flush();
+    CHECK(stream.closed());
+    const std::size_t sent = wire->written.size() / 4096;
+    CHECK(sent > 0);
+    CHECK(sent < written.size());
+    for (std::size_t i = 0; i < written.size(); ++i) {
+      CAPTURE(i);
+      if (i < sent) {
+        result(loop, written[i]);
+      } else {
+        CHECK(why_closed(loop, written[i]) == std::errc::connection_reset);
+      }
+    }
+  }
 }

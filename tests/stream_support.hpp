@@ -4,6 +4,7 @@
 #pragma once
 
 #include "loop_support.hpp"
+#include "tls_support.hpp"
 #include "tornado/gen.hpp"
 #include "tornado/iostream.hpp"
 #include "tornado/log.hpp"
@@ -72,10 +73,26 @@ class InfoLevel {
 
 // ---- Sockets
 
-enum class Transport { tcp, local };
-inline constexpr Transport transports[] = {Transport::tcp, Transport::local};
+enum class Transport { tcp, local, tls };
+inline constexpr Transport transports[] = {
+    Transport::tcp,
+    Transport::local,
+#ifdef TORNADO_TEST_TLS
+    Transport::tls,
+#endif
+};
+/// Where it is about what TLS hides or adds to.
+inline constexpr Transport plain_transports[] = {Transport::tcp, Transport::local};
 inline doctest::String toString(Transport transport) {
+  if (transport == Transport::tls) return "TLS";
   return transport == Transport::tcp ? "TCP" : "Unix socket";
+}
+
+/// Of the streams that a test makes without saying over what: TLS when TORNADO_TEST_TRANSPORT is
+/// `tls`.
+inline Transport default_transport() {
+  const char* name = std::getenv("TORNADO_TEST_TRANSPORT");
+  return name != nullptr && std::string_view(name) == "tls" ? Transport::tls : Transport::tcp;
 }
 
 /// Blocks until poll(2) has one of `events` for `fd`.
@@ -87,7 +104,7 @@ inline void wait_for_events(tornado::native_handle_type fd, short events) {
 
 /// A listening socket that nobody else knows, and its address.
 inline std::pair<tornado::Socket, tornado::Address> listen(Transport transport, int backlog = 128) {
-  if (transport == Transport::tcp) {
+  if (transport != Transport::local) {
     auto [socket, port] = bind_unused_port();
     return {std::move(socket), tornado::Address("127.0.0.1", port)};
   }
@@ -98,8 +115,8 @@ inline std::pair<tornado::Socket, tornado::Address> listen(Transport transport, 
           tornado::Address::unix_path(path)};
 }
 inline tornado::Socket client_socket(Transport transport) {
-  return transport == Transport::tcp ? tornado::Socket::tcp(AF_INET)
-                                     : tornado::Socket::unix_stream();
+  return transport == Transport::local ? tornado::Socket::unix_stream()
+                                       : tornado::Socket::tcp(AF_INET);
 }
 
 /// Two sockets that are connected with each other, the accepted one first.
@@ -122,10 +139,29 @@ inline std::pair<tornado::Socket, tornado::Socket> connected_sockets(
   return {std::move(accepted->first), std::move(client)};
 }
 
+#ifdef TORNADO_TEST_TLS
+/// After the handshake, for which the loop runs.
+inline std::pair<tornado::SSLIOStream, tornado::SSLIOStream> make_tls_pair(
+    const tornado::IOStreamOptions& options = {},
+    const tornado::SSLContext& server = server_context(),
+    const tornado::SSLContext& client = client_context()) {
+  auto [accepted, connected] = connected_sockets();
+  const tornado::SSLIOStream a(std::move(accepted), tornado::ServerSide::yes, server, options);
+  const tornado::SSLIOStream b(std::move(connected), client, "localhost", options);
+  tornado::IOLoop::current().run_sync(
+      [&a, &b] { return tornado::gen::multi(a.wait_for_handshake(), b.wait_for_handshake()); },
+      tornado::Deadline(async_test_timeout()));
+  return {a, b};
+}
+#endif
+
 /// Two connected streams of the current loop, the accepted one first: as in Tornado's tests, the
 /// one that reads and the one that writes.
 inline std::pair<tornado::IOStream, tornado::IOStream> make_iostream_pair(
-    const tornado::IOStreamOptions& options = {}, Transport transport = Transport::tcp) {
+    const tornado::IOStreamOptions& options = {}, Transport transport = default_transport()) {
+#ifdef TORNADO_TEST_TLS
+  if (transport == Transport::tls) return make_tls_pair(options);
+#endif
   auto [accepted, connected] = connected_sockets(transport);
   return {tornado::IOStream(std::move(accepted), options),
           tornado::IOStream(std::move(connected), options)};
@@ -136,7 +172,7 @@ inline std::pair<tornado::IOStream, tornado::IOStream> make_iostream_pair(Transp
 
 /// As make_iostream_pair, with buffers in the system so small that a megabyte does not fit.
 inline std::pair<tornado::IOStream, tornado::IOStream> make_narrow_pair(
-    Transport transport = Transport::tcp, const tornado::IOStreamOptions& options = {}) {
+    Transport transport = default_transport(), const tornado::IOStreamOptions& options = {}) {
   auto pair = make_iostream_pair(options, transport);
   pair.first.set_receive_buffer_size(16 * 1024);
   pair.first.set_send_buffer_size(16 * 1024);
@@ -215,6 +251,7 @@ class Wire {
   std::size_t room = unlimited;  // so many more, then it would block
   std::size_t most_per_send = unlimited;
   std::error_code write_error;
+  std::size_t sends_before_error = 0;
 
   std::error_code connect_error;       // of the call
   std::error_code late_connect_error;  // of get_fd_error
@@ -299,7 +336,9 @@ class WireBackend final : public tornado::StreamBackend {
     return {0, std::make_error_code(std::errc::operation_would_block)};
   }
   Result write_to_fd(std::span<const std::string_view> chunks) noexcept override {
-    if (wire_->write_error) return {0, wire_->write_error};
+    if (wire_->write_error && wire_->sends.size() >= wire_->sends_before_error) {
+      return {0, wire_->write_error};
+    }
     std::size_t count = 0;
     wire_->last_chunk = chunks.back().data();
     for (std::string_view chunk : chunks) {

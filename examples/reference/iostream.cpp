@@ -229,6 +229,16 @@ void socket_options() {
   fmt::print("{} {}\n", stream.getsockopt(SOL_SOCKET, SO_KEEPALIVE), stream.local_address().str());
 }
 
+Future<void> pipes() {
+  int ends[2];
+  if (::pipe(ends) != 0) throw std::runtime_error("pipe");
+  PipeIOStream reader(ends[0]);
+  PipeIOStream writer(ends[1]);
+  writer.write("through a pipe\n");
+  const std::string line = co_await reader.read_until("\n");
+  fmt::print("{}", line);
+}
+
 int main() {
   IOLoop& io_loop = IOLoop::current();
   for (auto* example :
