@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "regex_syntax.hpp"
 
+#include "regex_scanner.hpp"
+
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <bitset>
 #include <cstdint>
 #include <iterator>
 #include <map>
@@ -20,17 +21,6 @@ constexpr std::uint64_t most_repeats = 65535;
 // A parser that calls itself must stop somewhere.
 constexpr int most_nested = 200;
 constexpr std::uint64_t unlimited = std::uint64_t{1} << 62;
-
-bool is_digit(char c) { return c >= '0' && c <= '9'; }
-bool is_octal(char c) { return c >= '0' && c <= '7'; }
-bool is_letter(char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z'); }
-bool is_hex(char c) { return is_digit(c) || (c >= 'a' && c <= 'f') || (c >= 'A' && c <= 'F'); }
-bool is_space(char c) { return c == ' ' || (c >= '\t' && c <= '\r'); }
-bool is_word(char c) { return is_letter(c) || is_digit(c) || c == '_'; }
-
-bool is_name(std::string_view name) {
-  return !name.empty() && !is_digit(name[0]) && std::all_of(name.begin(), name.end(), is_word);
-}
 
 /// How many bytes something matches: 0 at least, `unlimited` at most.
 struct Width {
@@ -57,182 +47,6 @@ struct FlagLetters {
   std::string on;
   std::string off;
 };
-
-using Bytes = std::bitset<256>;
-
-/// What an escape means: one byte, several, or a place.
-struct Escape {
-  std::optional<unsigned char> byte;
-  std::optional<Bytes> bytes;
-};
-
-Bytes bytes_of(bool (*test)(char)) {
-  Bytes result;
-  for (int i = 0; i < 128; ++i) result[static_cast<std::size_t>(i)] = test(static_cast<char>(i));
-  return result;
-}
-
-/// The classes that both can be in brackets and outside.
-std::optional<Bytes> category(char letter) {
-  switch (letter) {
-    case 'd':
-      return bytes_of(is_digit);
-    case 'D':
-      return ~bytes_of(is_digit);
-    case 's':
-      return bytes_of(is_space);
-    case 'S':
-      return ~bytes_of(is_space);
-    case 'w':
-      return bytes_of(is_word);
-    case 'W':
-      return ~bytes_of(is_word);
-    default:
-      return std::nullopt;
-  }
-}
-
-std::optional<char> control(char letter) {
-  constexpr std::string_view letters = "abfnrtv";
-  constexpr std::string_view codes = "\a\b\f\n\r\t\v";
-  const std::size_t found = letters.find(letter);
-  return found == letters.npos ? std::nullopt : std::optional(codes[found]);
-}
-
-/// Reads a pattern by tokens: single bytes, or a backslash and what follows it.
-class Scanner {
- public:
-  explicit Scanner(std::string_view pattern) : pattern_(pattern) { seek(0); }
-
-  /// The next token; empty at the end.
-  std::string_view next() const noexcept { return next_; }
-  bool next_is(char c) const noexcept { return next_.size() == 1 && next_[0] == c; }
-  bool next_is(bool (*test)(char)) const noexcept { return next_.size() == 1 && test(next_[0]); }
-  std::size_t tell() const noexcept { return at_; }
-
-  void seek(std::size_t at) {
-    at_ = at;
-    next_ = pattern_.substr(at, 1);
-    if (next_ == "\\") {
-      next_ = pattern_.substr(at, 2);
-      if (next_.size() == 1) fail("bad escape (end of pattern)");
-    }
-  }
-  std::string_view get() {
-    const std::string_view token = next_;
-    seek(at_ + token.size());
-    return token;
-  }
-  bool match(char c) {
-    if (!next_is(c)) return false;
-    get();
-    return true;
-  }
-  /// At most `most` bytes of the kind.
-  std::string_view get_while(bool (*test)(char), std::size_t most) {
-    const std::size_t begin = at_;
-    while (at_ - begin < most && next_is(test)) get();
-    return pattern_.substr(begin, at_ - begin);
-  }
-  /// What comes before `end`, which is passed over.
-  std::string_view get_until(char end, std::string_view what) {
-    const std::size_t begin = at_;
-    while (!next_is(end)) {
-      if (next_.empty()) fail(fmt::format("missing {}, unterminated {}", end, what));
-      get();
-    }
-    const std::string_view result = pattern_.substr(begin, at_ - begin);
-    if (result.empty()) fail(fmt::format("missing {}", what));
-    get();
-    return result;
-  }
-
-  [[noreturn]] void fail(const std::string& message) const { fail(message, at_); }
-  [[noreturn]] void fail(const std::string& message, std::size_t at) const {
-    throw RegexSyntaxError(message, at);
-  }
-
- private:
-  std::string_view pattern_;
-  std::size_t at_ = 0;
-  std::string_view next_;
-};
-
-/// `\q` and what belongs to it; the token was taken. For both sides of a bracket.
-Escape read_common_escape(Scanner& in, std::string_view token) {
-  const std::size_t begin = in.tell() - token.size();
-  const char c = token[1];
-  if (const auto bytes = category(c)) return {{}, bytes};
-  if (c == 'x') {
-    const std::string_view digits = in.get_while(is_hex, 2);
-    if (digits.size() != 2) in.fail("incomplete escape \\x", begin);
-    return {static_cast<unsigned char>(std::stoi(std::string(digits), nullptr, 16)), {}};
-  }
-  if (const auto code = control(c)) return {static_cast<unsigned char>(*code), {}};
-  if (is_letter(c)) in.fail(fmt::format("bad escape {}", token), begin);
-  return {static_cast<unsigned char>(c), {}};
-}
-
-unsigned char octal(const Scanner& in, const std::string& digits, std::size_t begin) {
-  const int value = std::stoi(digits, nullptr, 8);
-  if (value > 0377) in.fail(fmt::format("octal escape \\{} above \\377", digits), begin);
-  return static_cast<unsigned char>(value);
-}
-
-Escape read_class_escape(Scanner& in, std::string_view token) {
-  const std::size_t begin = in.tell() - token.size();
-  const char c = token[1];
-  if (is_octal(c)) {
-    return {octal(in, c + std::string(in.get_while(is_octal, 2)), begin), {}};
-  }
-  if (is_digit(c)) in.fail(fmt::format("bad escape {}", token), begin);
-  return read_common_escape(in, token);
-}
-
-/// What stands in brackets.
-struct Class {
-  Bytes members;
-  bool negated;
-};
-
-/// The first bracket was taken.
-Class read_class(Scanner& in) {
-  const std::size_t begin = in.tell() - 1;
-  const auto get = [&] {
-    if (in.next().empty()) in.fail("unterminated character set", begin);
-    return in.get();
-  };
-  const auto get_member = [&](std::string_view token) -> Escape {
-    if (token.size() == 2) return read_class_escape(in, token);
-    return {static_cast<unsigned char>(token[0]), {}};
-  };
-  const auto add = [](Bytes& set, const Escape& member) {
-    if (member.byte) set.set(*member.byte);
-    if (member.bytes) set |= *member.bytes;
-  };
-  Bytes set;
-  const bool negated = in.match('^');
-  for (bool first = true;; first = false) {
-    const std::size_t at = in.tell();
-    const std::string_view token = get();
-    if (token == "]" && !first) break;
-    const Escape from = get_member(token);
-    if (!in.match('-')) {
-      add(set, from);
-      continue;
-    }
-    const std::string_view last = get();
-    if (last == "]") {
-      add(set, from);
-      set.set('-');
-      break;
-    }
-    const Escape to = get_member(last);
-    if (!from.byte || !to.byte || *to.byte < *from.byte) in.fail("bad character range", at);
-    for (unsigned i = *from.byte; i <= *to.byte; ++i) set.set(i);
-  }
-  return {set, negated};
-}
 
 class Translator {
  public:
@@ -280,7 +94,7 @@ class Translator {
       fmt::format_to(std::back_inserter(out_), "\\x{:02x}", byte);
     }
   }
-  void put_class(const Class& members);
+  void put_class(const RegexClass& members);
 
   void read_escape(Sequence& sequence, std::string_view token);
   bool read_place(std::string_view token);
@@ -307,7 +121,7 @@ class Translator {
     out_ += ')';
   }
 
-  Scanner in_;
+  RegexScanner in_;
   std::string out_;
   bool ignore_case_ = false;
   std::vector<Group> groups_ =
@@ -337,7 +151,7 @@ Width Translator::read_sequence(Flags& flags, int nested, bool first) {
     if (token.size() == 2) {
       read_escape(sequence, token);
     } else if (c == '[') {
-      put_class(read_class(in_));
+      put_class(read_regex_class(in_));
       add(sequence, {1, 1});
     } else if (c == '*' || c == '+' || c == '?' || c == '{') {
       read_quantifier(sequence, c);
@@ -351,7 +165,7 @@ Width Translator::read_sequence(Flags& flags, int nested, bool first) {
       out_ += sequence.flags.multiline ? "^" : "\\A";
       add(sequence, {}, Item::place);
     } else if (c == '$') {
-      // PCRE2's own `$` before a last newline would not say that more bytes make a difference.
+      // PCRE2's own is that of several lines, by the option.
       out_ += sequence.flags.multiline ? "$" : "(?=\\n?\\z)";
       add(sequence, {}, Item::place);
     } else {
@@ -370,8 +184,8 @@ bool Translator::skip_verbose(char c) {
   return true;
 }
 
-void Translator::put_class(const Class& members) {
-  const Bytes& set = members.members;
+void Translator::put_class(const RegexClass& members) {
+  const ByteSet& set = members.members;
   // Written as it was: what is not `a` is not `A` either when case is ignored.
   out_ += members.negated ? "[^" : "[";
   for (unsigned begin = 0; begin < set.size();) {
@@ -411,21 +225,15 @@ void Translator::read_escape(Sequence& sequence, std::string_view token) {
     add(sequence, {}, Item::place);
     return;
   }
-  Escape escape;
-  if (c == '0') {
-    escape.byte = octal(in_, "0" + std::string(in_.get_while(is_octal, 2)), begin);
-  } else if (is_digit(c)) {
-    // Three octal digits are a byte, any other one or two the number of a group.
-    std::string digits = c + std::string(in_.get_while(is_digit, 1));
-    if (digits.size() == 2 && is_octal(digits[0]) && is_octal(digits[1]) && in_.next_is(is_octal)) {
-      escape.byte = octal(in_, digits + std::string(in_.get()), begin);
-    } else {
-      put_reference(sequence, static_cast<std::size_t>(std::stoi(digits)), begin);
-      return;
-    }
-  } else {
-    escape = read_common_escape(in_, token);
+  // Three octal digits are a byte, any other one or two the number of a group.
+  const std::string_view next = in_.rest().substr(0, 2);
+  const bool is_byte = is_octal(c) && next.size() == 2 && is_octal(next[0]) && is_octal(next[1]);
+  if (is_digit(c) && c != '0' && !is_byte) {
+    const std::string number = c + std::string(in_.get_while(is_digit, 1));
+    put_reference(sequence, static_cast<std::size_t>(std::stoi(number)), begin);
+    return;
   }
+  const RegexEscape escape = read_regex_escape(in_, token);
   if (escape.byte) {
     put_byte(*escape.byte);
   } else {

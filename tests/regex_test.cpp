@@ -77,7 +77,8 @@ std::string error_of(std::string_view pattern) {
 class Grammar {
  public:
   std::string pattern() {
-    // First those for which a PCRE2 that is asked plainly does not say that more bytes matter.
+    // First those of which a change of what was the end makes a match, or more of it a possible
+    // one.
     if (special_ < 200) {
       static const char* const patterns[] = {"(?!a$)a\n.",    "(?!a$)a\n",   "(?s).{2}",
                                              "(?s)a.{2,3}?b", "(?<!a\\Z)\n", "(?!\\n$)[^a]+b",
