@@ -61,6 +61,10 @@ void StreamCore::on_ready(StreamBackend::Interest interest, StreamBackend::Resul
     on_ready_in_pause(result);
     return;
   }
+  if (broken_) {
+    on_ready_when_broken(result);
+    return;
+  }
   // Armed before there was a connection. When there is one it is armed again.
   if (says_unconnected(result.error) && (connecting_ || !reading())) return;
   if (result.error) {
