@@ -10,7 +10,7 @@ cd "$root"
 # What it takes to build everything on Debian, for install_missing.
 # shellcheck disable=SC2034
 build_packages=(cmake:cmake g++:g++ ninja:ninja-build libasio-dev libfmt-dev doctest-dev
-  libssl-dev) # for a test of Asio's TLS over our streams
+  libssl-dev openssl curl) # the last two for tests of TLS
 
 say() {
   printf '==> %s\n' "$*" >&2

@@ -25,6 +25,8 @@ class StreamCategory final : public std::error_category {
         return "Unsatisfiable read: delimiter not found within max_bytes";
       case StreamErrc::buffer_full:
         return "Reached maximum read buffer size";
+      case StreamErrc::truncated:
+        return "The TLS connection has ended without a close_notify";
       case StreamErrc::file_truncated:
         return "The file is shorter than what was to be sent of it";
     }
@@ -132,6 +134,12 @@ std::uint64_t IOStream::bytes_written() const noexcept { return core_->bytes_wri
 std::error_code IOStream::error() const noexcept { return core_->error(); }
 const IOStreamOptions& IOStream::options() const noexcept { return core_->options(); }
 native_handle_type IOStream::fileno() const noexcept { return core_->fileno(); }
+
+Future<SSLIOStream> IOStream::start_tls(ServerSide server_side, const SSLContext& context,
+                                        std::string_view server_hostname,
+                                        const SSLSession& session) const {
+  return core_->start_tls(server_side, context, server_hostname, session);
+}
 
 Address IOStream::local_address() const { return BorrowedSocket(fileno())->local_address(); }
 Address IOStream::remote_address() const { return BorrowedSocket(fileno())->remote_address(); }

@@ -226,6 +226,18 @@ void LoopCore::drain() noexcept {
   if (adapted_) settle_work();
 }
 
+void LoopCore::sweep_later() {
+  if (std::exchange(sweeps_, true)) return;
+  owner_.call_later(std::chrono::seconds(1), [this] { sweep(); });
+}
+
+void LoopCore::sweep() noexcept {
+  sweeps_ = false;
+  bool again = false;
+  clients_.for_each([&again](LoopClient& client) { again |= client.sweep(); });
+  if (again) sweep_later();
+}
+
 void LoopCore::flush_dirty() noexcept {
   flushing_.swap(dirty_);
   for (LoopClient* client : flushing_) {

@@ -30,6 +30,7 @@
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <string>
 #include <utility>
 #include <vector>
 
@@ -66,6 +67,9 @@ class LoopClient : public Hook {
   virtual void flush() noexcept = 0;
   /// Starts the read that waits.
   virtual void arm() noexcept = 0;
+  /// Gives back what it has borrowed and not used since the last call. True when it has something
+  /// left.
+  virtual bool sweep() noexcept = 0;
   /// The loop goes: lets go of everything that belongs to it.
   virtual void on_loop_close() noexcept = 0;
 
@@ -197,6 +201,8 @@ class LoopCore : public std::enable_shared_from_this<LoopCore> {
   void add_dirty(LoopClient& client) noexcept;
   void add_arming(LoopClient& client) noexcept;
   void add_client(LoopClient& client) noexcept { clients_.push_back(client); }
+  /// Has the clients swept every second, until they have nothing left.
+  void sweep_later();
 
   void add_frame(Suspension& frame) noexcept { frames_.push_back(frame); }
   void add_callback(StateCallback& callback) noexcept { callbacks_.push_back(callback.link); }
@@ -210,6 +216,13 @@ class LoopCore : public std::enable_shared_from_this<LoopCore> {
     if (chunk_.size() < size) chunk_.resize(size);
     return chunk_.data();
   }
+
+  /// Memory for TLS records while they are made and sent.
+  struct TlsScratch {
+    std::string plaintext;
+    std::string ciphertext;
+  };
+  TlsScratch& tls_scratch() noexcept { return tls_scratch_; }
 
   PollSet& poll_set();
   PollSet* poll_set_or_null() noexcept { return poll_set_.get(); }
@@ -276,6 +289,7 @@ class LoopCore : public std::enable_shared_from_this<LoopCore> {
   void on_signal() noexcept;
   void destroy_frames() noexcept;
   void drop_all() noexcept;
+  void sweep() noexcept;
 
   IOLoop& owner_;
   const unsigned generation_ = fork_generation();
@@ -313,6 +327,7 @@ class LoopCore : public std::enable_shared_from_this<LoopCore> {
   const LoopClient* recent_[2] = {nullptr, nullptr};
 
   std::vector<char> chunk_;
+  TlsScratch tls_scratch_;
 
   TimerQueue timers_;
   std::optional<asio::steady_timer> timer_;
@@ -323,6 +338,7 @@ class LoopCore : public std::enable_shared_from_this<LoopCore> {
   List<StateCallback::Link> callbacks_;
   List<RemoteCell::Link> remotes_;
   List<LoopClient> clients_;
+  bool sweeps_ = false;
 
   std::unique_ptr<PollSet> poll_set_;
   SignalRing signals_;

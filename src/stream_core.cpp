@@ -39,13 +39,16 @@ StreamCore::~StreamCore() {
 
 void StreamCore::on_ready(StreamBackend::Interest interest, StreamBackend::Result result,
                           bool ended) {
-  if (closed_) return;
+  if (closed_) {
+    if (interest == StreamBackend::Interest::read) borrowed_.reset();  // nothing reads into it now
+    return;
+  }
   const LoopCore::Turn turn(*loop_);
   if (interest == StreamBackend::Interest::write) {
     write_armed_ = false;
     if (connecting_) {
       if (result.error) {
-        shut(result.error);
+        fail_connecting(result.error);
       } else {
         on_connected();
       }
@@ -56,6 +59,14 @@ void StreamCore::on_ready(StreamBackend::Interest interest, StreamBackend::Resul
     }
     return;
   }
+  // Its bytes are in early_, where the TLS layer will find them. No other wait for reading can be
+  // over before: the handshake needs them.
+  if (std::exchange(read_adopted_, false)) {
+    const bool given_back =
+        std::exchange(gives_back_, false) && result.error == std::errc::operation_canceled;
+    tls_->on_lower_ready(interest, given_back ? StreamBackend::Result(0) : result, ended);
+    return;
+  }
   read_armed_ = false;
   if (paused_) {
     on_ready_in_pause(result);
@@ -63,6 +74,11 @@ void StreamCore::on_ready(StreamBackend::Interest interest, StreamBackend::Resul
   }
   if (broken_) {
     on_ready_when_broken(result);
+    return;
+  }
+  if (std::exchange(gives_back_, false) && result.error == std::errc::operation_canceled) {
+    borrowed_.reset();
+    arm_if_wanted();
     return;
   }
   // Armed before there was a connection. When there is one it is armed again.
@@ -86,25 +102,38 @@ void StreamCore::on_ready(StreamBackend::Interest interest, StreamBackend::Resul
 
 // ---- connecting
 
-Future<IOStream> StreamCore::connect(const Address& address) {
-  if (closed_) return failed<IOStream>(closed_error(), true);
+template <class T>
+Future<T> StreamCore::connect_as(Ref<State<T>>& waiting, const Address& address) {
+  if (closed_) return failed<T>(closed_error(), true);
   if (connecting_) throw std::logic_error("IOStream::connect: the stream is connecting already");
+  if (tls_ != nullptr) tls_->require_hostname();
   // The system tells this only of a stream that was accepted, not always of one that has connected.
   const std::error_code error =
       connected_ ? std::make_error_code(std::errc::already_connected) : backend_->connect(address);
   if (error == std::errc::already_connected) {
     throw std::logic_error("IOStream::connect: the stream is connected already");
   }
-  Future<IOStream> future;
-  State<IOStream>* state = Access::state(future);
-  state->observed = true;
-  state->set_origin(this);
-  state->add_ref();
-  connect_ = Ref<State<IOStream>>(state);
+  Future<T> future = wait_in(waiting);
+  waiting->set_origin(this);
   connect_to_ = address;
   connecting_ = true;
   on_connect_begun(error);
   return future;
+}
+
+Future<IOStream> StreamCore::connect(const Address& address) {
+  return connect_as(connect_, address);
+}
+
+Future<SSLIOStream> StreamCore::connect_tls(const Address& address,
+                                            std::string_view server_hostname,
+                                            const SSLSession& session) {
+  // Whoever waits already goes on waiting.
+  if (awaits_handshake()) {
+    throw std::logic_error("SSLIOStream::connect: the handshake is being waited for already");
+  }
+  if (!closed_ && !connecting_ && !connected_) tls_->set_server_hostname(server_hostname, session);
+  return connect_as(handshake_, address);
 }
 
 void StreamCore::try_connect() {
@@ -131,18 +160,28 @@ void StreamCore::on_connected() {
   }
   connecting_ = false;
   connected_ = true;
-  const auto state = std::exchange(connect_, {});
   if (writing()) loop_->add_dirty(*this);
   arm_if_wanted();
-  state->emplace(IOStream(this));
-  state->complete(Status::value);
+  if (const auto state = std::exchange(connect_, {})) {
+    state->emplace(IOStream(this));
+    state->complete(Status::value);
+  }
+  if (const auto state = std::exchange(handshake_, {}); state && !state->done()) {
+    state->emplace(SSLIOStream(this));
+    state->complete(Status::value);
+  }
+  close_if_unused();
 }
 
 // ---- giving the socket away
 
+ReleasableBackend* StreamCore::releasable() const noexcept {
+  return dynamic_cast<ReleasableBackend*>(backend_.get());
+}
+
 void StreamCore::require_releasable() const {
   if (closed_) return;
-  if (dynamic_cast<ReleasableBackend*>(backend_.get()) == nullptr) {
+  if (releasable() == nullptr) {
     throw std::logic_error("release_socket: the stream has no socket");
   }
   if (connecting_) throw std::logic_error("release_socket: the stream is connecting");
@@ -154,14 +193,14 @@ Future<void> StreamCore::end_read_ahead() {
   State<void>* state = Access::state(future);
   state->add_ref();
   read_ahead_ended_ = Ref<State<void>>(state);
-  static_cast<ReleasableBackend&>(*backend_).cancel_waits();
+  releasable()->cancel_waits();
   return future;
 }
 
 /// The wait was given up; or it came first, and its bytes must not be lost. That the other end has
 /// closed, whoever gets the socket will find for himself.
 void StreamCore::on_ready_in_pause(const StreamBackend::Result& result) {
-  received_.append(early_, result.bytes);
+  received_.append(early().data(), result.bytes);
   bytes_read_ += result.bytes;
   if (result.error && result.error != std::errc::operation_canceled) shut(result.error);
   const auto state = std::exchange(read_ahead_ended_, {});
@@ -170,7 +209,7 @@ void StreamCore::on_ready_in_pause(const StreamBackend::Result& result) {
 
 Socket StreamCore::detach(std::string& received) {
   received = take_buffered(buffered().size());
-  Socket socket(static_cast<ReleasableBackend&>(*backend_).release());
+  Socket socket(releasable()->release());
   closed_ = true;
   if (Node* job = std::exchange(close_job_, nullptr)) job->handle(Node::Event::drop);
   return socket;
@@ -193,6 +232,7 @@ Origin::Answer StreamCore::cancel_requested(StateBase& state) noexcept {
     close_if_unused();
   } else {
     const auto ended = std::exchange(connect_, {});
+    const auto ended_too = std::exchange(handshake_, {});
     shut(std::make_error_code(std::errc::operation_canceled));
   }
   release();
@@ -205,13 +245,15 @@ void StreamCore::shut(std::error_code error, const std::exception_ptr& for_reade
   if (!error || error.category() == stream_category()) send();
   if (closed_) return;
   error_ = error ? error : broken_;
+  const std::string doing = connecting_ ? describe_connecting() : std::string();
+  if (tls_ != nullptr && sent_ < written_) tls_->abandon();
   closed_ = true;
   backend_->close_fd();
+  if (!read_armed_) borrowed_.reset();
   if ((read_.kind == Read::until_close || postponed_) && !for_reader && reading()) {
     satisfy_from_buffer();
   }
-  const std::exception_ptr closed =
-      closed_error(connecting_ ? fmt::format("connect to {}", connect_to_.str()) : std::string());
+  const std::exception_ptr closed = closed_error(doing);
   fail_pending(closed, for_reader ? for_reader : closed);
   if (Node* job = std::exchange(close_job_, nullptr)) loop_->next_iteration(*job);
 }
@@ -234,6 +276,9 @@ void StreamCore::fail_pending(const std::exception_ptr& error,
   }
   if (write_end_ && !write_end_->done()) write_end_->fail(error);
   if (connect_) std::exchange(connect_, {})->fail(error);
+  if (const auto state = std::exchange(handshake_, {}); state && !state->done()) {
+    state->fail(error);
+  }
   if (const auto state = std::exchange(read_ahead_ended_, {}); state && !state->done()) {
     state->complete(Status::value);
   }
@@ -246,7 +291,7 @@ std::exception_ptr StreamCore::closed_error(const std::string& doing) const {
 }
 
 void StreamCore::close_if_unused() {
-  if (handles_ == 0 && !closed_ && !reading() && !writing() && !connecting_) shut({});
+  if (handles_ == 0 && !closed_ && !reading() && !writing() && !awaits_connection()) shut({});
 }
 
 void StreamCore::set_close_job(Node* job) noexcept {
@@ -268,6 +313,7 @@ void StreamCore::on_loop_close() noexcept {
     backend_->close_fd();
   }
   backend_.reset();
+  tls_ = nullptr;
   for (Write& write : take_pending_writes()) {
     if (!write.state->done()) write.state->abandon();
   }
@@ -276,6 +322,7 @@ void StreamCore::on_loop_close() noexcept {
   }
   if (write_end_ && !write_end_->done()) write_end_->abandon();
   if (connect_) std::exchange(connect_, {})->abandon();
+  if (const auto state = std::exchange(handshake_, {}); state && !state->done()) state->abandon();
   if (const auto state = std::exchange(read_ahead_ended_, {}); state && !state->done()) {
     state->abandon();
   }

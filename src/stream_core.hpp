@@ -6,6 +6,7 @@
 
 #include "loop_core.hpp"
 #include "owned_file.hpp"
+#include "tls_backend.hpp"
 #include "tornado/iostream.hpp"
 #include "write_buffer.hpp"
 
@@ -20,9 +21,14 @@
 
 namespace tornado::detail {
 
+class ReleasableBackend;
+
 class StreamCore final : public LoopClient, public Origin {
  public:
   StreamCore(std::unique_ptr<StreamBackend> backend, const IOStreamOptions& options);
+  /// An encrypted one, over `lower`.
+  StreamCore(std::unique_ptr<TlsBackend> tls, std::unique_ptr<StreamBackend> lower,
+             const IOStreamOptions& options);
 
   /// The core behind a handle, without being one.
   static Ref<StreamCore> share(const IOStream& stream) noexcept {
@@ -41,6 +47,13 @@ class StreamCore final : public LoopClient, public Origin {
   }
 
   Future<IOStream> connect(const Address& address);
+  Future<SSLIOStream> connect_tls(const Address& address, std::string_view server_hostname,
+                                  const SSLSession& session);
+  Future<SSLIOStream> start_tls(ServerSide server_side, const SSLContext& context,
+                                std::string_view server_hostname, const SSLSession& session);
+  Future<SSLIOStream> wait_for_handshake();
+  /// The connection is there: encrypts it from now on.
+  void begin_handshake();
   Future<std::string> read_bytes(std::size_t count, Partial partial);
   Future<std::string> read_until(std::string_view delimiter, std::optional<std::size_t> max_bytes);
   Future<std::size_t> read_into(std::span<char> buffer, Partial partial);
@@ -60,6 +73,8 @@ class StreamCore final : public LoopClient, public Origin {
   void flush() noexcept override;
 
   LoopCore& loop() const noexcept { return *loop_; }
+  /// Null when it is not encrypted, or the loop was closed.
+  const TlsBackend* tls() const noexcept { return tls_; }
   bool closed() const noexcept { return closed_; }
   bool reading() const noexcept { return read_.kind != Read::none; }
   bool writing() const noexcept {
@@ -76,6 +91,9 @@ class StreamCore final : public LoopClient, public Origin {
   native_handle_type fileno() const noexcept {
     return closed_ ? Socket::invalid_handle : backend_->fileno();
   }
+
+  /// The backend, if its waits can be ended and its socket taken out.
+  ReleasableBackend* releasable() const noexcept;
 
   // For release_socket.
   /// Nothing more is read for as long as it lives, but for what a read that waits has got already.
@@ -162,6 +180,8 @@ class StreamCore final : public LoopClient, public Origin {
   std::size_t chunk_size() const noexcept;
   std::span<char> early() noexcept;
   void on_early_data(std::size_t count);
+  void borrow(std::size_t size);
+  bool sweep() noexcept override;
   void on_end();
   bool read_once();
   void read_more();
@@ -171,6 +191,21 @@ class StreamCore final : public LoopClient, public Origin {
 
   template <class Data>
   Future<void> write_any(Data&& data);
+  template <class T>
+  Future<T> connect_as(Ref<State<T>>& waiting, const Address& address);
+  template <class T>
+  Future<T> wait_in(Ref<State<T>>& waiting) {
+    Future<T> future;
+    State<T>* state = Access::state(future);
+    state->observed = true;
+    state->add_ref();
+    waiting = Ref<State<T>>(state);
+    return future;
+  }
+  bool awaits_handshake() const noexcept { return handshake_ && !handshake_->done(); }
+  bool awaits_connection() const noexcept { return connect_ || awaits_handshake(); }
+  std::string describe_connecting() const;
+  void fail_connecting(std::error_code error);
   void require_writable(const char* call) const;
   void add_write(StateBase& state);
   void try_connect();
@@ -199,20 +234,22 @@ class StreamCore final : public LoopClient, public Origin {
 
   std::shared_ptr<LoopCore> loop_;
   std::unique_ptr<StreamBackend> backend_;
+  TlsBackend* tls_ = nullptr;  // the backend, if it is one
   IOStreamOptions options_;
   std::error_code error_;
   // Why writing failed: nothing is sent any more, and the stream is about to close.
   std::error_code broken_;
   std::uint32_t handles_ = 1;
   bool closed_ = false;
-  bool connecting_ = false;
-  bool connected_ = false;  // by connect()
-  bool paused_ = false;     // by a ReadPause
-  bool half_open_;          // the other end's end does not close it
+  bool connecting_ = false;  // the handshake included
+  bool connected_ = false;   // by connect()
+  bool paused_ = false;      // by a ReadPause
+  bool half_open_;           // the other end's end does not close it
   bool read_ended_ = false;
   bool write_shut_ = false;
   bool postponed_ = false;  // the read that is pending, to the next iteration
   bool read_armed_ = false;
+  bool read_adopted_ = false;  // a wait goes on that was armed before start_tls
   bool write_armed_ = false;
 
   std::uint16_t served_ = 0;     // reads in a row, from what is buffered, in
@@ -232,12 +269,18 @@ class StreamCore final : public LoopClient, public Origin {
   Ref<State<void>> write_end_;  // set by shutdown_write
 
   Ref<State<IOStream>> connect_;
+  Ref<State<SSLIOStream>> handshake_;  // of connect_tls, start_tls or wait_for_handshake
   Address connect_to_;
   Node* close_job_ = nullptr;
   Ref<State<void>> read_ahead_ended_;
 
-  // What a waiting read is given to fill. Larger messages are followed up by a direct read.
+  // What a waiting read is given to fill. Where more comes than that, room is borrowed, for as long
+  // as the stream is busy.
   char early_[128];
+  std::unique_ptr<char[]> borrowed_;
+  std::uint32_t borrowed_size_ = 0;
+  bool borrowed_used_ = false;  // since the last sweep
+  bool gives_back_ = false;     // the wait was told to end
 };
 
 /// A Future that has failed; a quiet one is not logged when nobody looks at it.

@@ -1,13 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Of a stream: reading.
+#include "socket_backend.hpp"
 #include "stream_core.hpp"
 #include "tornado/log.hpp"
 
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <bit>
 #include <cstring>
+#include <memory>
 #include <stdexcept>
 
 namespace tornado::detail {
@@ -226,6 +229,7 @@ std::size_t StreamCore::chunk_size() const noexcept {
 
 /// What a waiting read may fill.
 std::span<char> StreamCore::early() noexcept {
+  if (borrowed_) return {borrowed_.get(), borrowed_size_};
   return {early_, std::min(sizeof early_, chunk_size())};
 }
 
@@ -263,17 +267,26 @@ bool StreamCore::read_once() {
   return !closed_ && !read_ended_ && result.bytes == size;
 }
 
-/// A waiting read has got `count` bytes. When they fill its buffer there is likely more, which is
-/// taken before they are used: a partial read should not be content with so few.
+/// A waiting read has got `count` bytes. When they fill its buffer there is likely more. Where that
+/// is small it is taken before they are used: a partial read should not be content with so few.
 void StreamCore::on_early_data(std::size_t count) {
-  if (!reading() || count < early().size()) {
-    on_data(std::string_view(early_, count));
+  const std::span<char> room = early();
+  borrowed_used_ = true;
+  if (!reading() || count < room.size()) {
+    on_data(std::string_view(room.data(), count));
+    return;
+  }
+  if (borrowed_) {
+    on_data(std::string_view(room.data(), count));
+    borrow(count);
+    read_more();
     return;
   }
   const std::size_t size = chunk_size();
   char* buffer = loop_->chunk(count + size);
-  std::memcpy(buffer, early_, count);
+  std::memcpy(buffer, room.data(), count);
   const StreamBackend::Result more = backend_->read_from_fd(buffer + count, size);
+  borrow(count + more.bytes);
   on_data(std::string_view(buffer, count + more.bytes));
   if (more.error == std::errc::operation_would_block) return;
   if (more.error) {
@@ -283,6 +296,29 @@ void StreamCore::on_early_data(std::size_t count) {
   } else if (more.bytes == size) {
     read_more();
   }
+}
+
+/// So many bytes came at once: the next waits get room for as many, and are filled by one call. No
+/// more than one that is idle for a while keeps.
+void StreamCore::borrow(std::size_t size) {
+  size = std::min(std::bit_ceil(size + 1), chunk_size());
+  // In an application's context the timer to give it back would be work that keeps run() going.
+  if (size <= early().size() || loop_->adapted() || releasable() == nullptr) return;
+  borrowed_ = std::make_unique_for_overwrite<char[]>(size);
+  borrowed_size_ = static_cast<std::uint32_t>(size);
+  loop_->sweep_later();
+}
+
+bool StreamCore::sweep() noexcept {
+  if (!borrowed_) return false;
+  if (std::exchange(borrowed_used_, false) || write_armed_ || gives_back_) return true;
+  if (!read_armed_) {
+    borrowed_.reset();
+    return false;
+  }
+  gives_back_ = true;
+  releasable()->cancel_waits();
+  return true;
 }
 
 void StreamCore::read_more() {

@@ -204,7 +204,7 @@ void StreamCore::on_write_error(std::error_code error) {
 
 /// The waiting read is over.
 void StreamCore::on_ready_when_broken(const StreamBackend::Result& result) {
-  if (result.bytes > 0) on_data(std::string_view(early_, result.bytes));
+  if (result.bytes > 0) on_data(std::string_view(early().data(), result.bytes));
   if (result.error && result.error != std::errc::operation_canceled) {
     shut(result.error);
   } else {

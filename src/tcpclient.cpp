@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "tornado/tcpclient.hpp"
 
+#include "tls_backend.hpp"
 #include "tornado/gen.hpp"
 #include "tornado/ioloop.hpp"
 
@@ -197,7 +198,15 @@ Future<IOStream> connect_to_host(std::shared_ptr<Resolver> resolver, Request req
   co_return co_await connector->start();
 }
 
-Future<IOStream> limit_time(Deadline deadline, Future<IOStream> connect, std::string what) {
+Future<SSLIOStream> connect_with_tls(std::shared_ptr<Resolver> resolver, Request request,
+                                     SSLContext context) {
+  const std::string host = request.host;
+  const IOStream stream = co_await connect_to_host(std::move(resolver), std::move(request));
+  co_return co_await stream.start_tls(ServerSide::no, context, host);
+}
+
+template <class Stream>
+Future<Stream> limit_time(Deadline deadline, Future<Stream> connect, std::string what) {
   try {
     co_return co_await gen::with_timeout(deadline, connect, gen::quiet<std::exception>);
   } catch (const TimeoutError&) {
@@ -205,6 +214,15 @@ Future<IOStream> limit_time(Deadline deadline, Future<IOStream> connect, std::st
     if (connect.cancel()) throw TimeoutError(what + ": Timeout");
     throw;
   }
+}
+
+Request make_request(std::string_view host, std::uint16_t port, const ConnectOptions& options) {
+  Request request{std::string(host), port, options.family, {}, options.source_port, options.stream};
+  if (!options.source_ip.empty()) {
+    request.source = Address(options.source_ip, options.source_port);
+    if (request.family == 0) request.family = request.source.family();
+  }
+  return request;
 }
 
 }  // namespace
@@ -217,15 +235,22 @@ TCPClient::TCPClient(std::shared_ptr<Resolver> resolver) : resolver_(std::move(r
 
 Future<IOStream> TCPClient::connect(std::string_view host, std::uint16_t port,
                                     const ConnectOptions& options) const {
-  Request request{std::string(host), port, options.family, {}, options.source_port, options.stream};
-  if (!options.source_ip.empty()) {
-    request.source = Address(options.source_ip, options.source_port);
-    if (request.family == 0) request.family = request.source.family();
-  }
-  if (!options.timeout) return connect_to_host(resolver_, std::move(request));
+  Request request = make_request(host, port, options);
   std::string what = request.str();
-  return limit_time(*options.timeout, connect_to_host(resolver_, std::move(request)),
-                    std::move(what));
+  auto stream = connect_to_host(resolver_, std::move(request));
+  if (!options.timeout) return stream;
+  return limit_time(*options.timeout, std::move(stream), std::move(what));
+}
+
+Future<SSLIOStream> TCPClient::connect(std::string_view host, std::uint16_t port,
+                                       const SSLContext& ssl_options,
+                                       const ConnectOptions& options) const {
+  if (ssl_options) detail::require_side(ssl_options, ServerSide::no);
+  Request request = make_request(host, port, options);
+  std::string what = request.str();
+  auto stream = connect_with_tls(resolver_, std::move(request), ssl_options);
+  if (!options.timeout) return stream;
+  return limit_time(*options.timeout, std::move(stream), std::move(what));
 }
 
 }  // namespace tornado

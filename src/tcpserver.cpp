@@ -2,6 +2,7 @@
 #include "tornado/tcpserver.hpp"
 
 #include "stream_core.hpp"
+#include "tls_backend.hpp"
 #include "tornado/ioloop.hpp"
 #include "tornado/log.hpp"
 
@@ -59,6 +60,13 @@ class TCPServer::Listener {
 
 TCPServer::TCPServer(const IOStreamOptions& stream_options)
     : stream_options_(stream_options), connections_(std::make_shared<Connections>()) {}
+
+TCPServer::TCPServer(const SSLContext& ssl_options, const IOStreamOptions& stream_options)
+    : TCPServer(stream_options) {
+  if (!ssl_options) throw std::invalid_argument("TCPServer: the SSLContext is none");
+  detail::require_side(ssl_options, ServerSide::yes);
+  ssl_options_ = ssl_options;
+}
 
 TCPServer::~TCPServer() {
   stop();
@@ -121,7 +129,12 @@ Future<void> TCPServer::handle_stream(IOStream, Address) {
 }
 
 void TCPServer::handle_connection(Socket socket, const Address& address) {
-  IOStream stream(std::move(socket), stream_options_);
+  IOStream stream;
+  if (ssl_options_) {
+    stream = SSLIOStream(std::move(socket), ServerSide::yes, ssl_options_, stream_options_);
+  } else {
+    stream = IOStream(std::move(socket), stream_options_);
+  }
   // What handle_stream does may take the entry out again, or destroy the server.
   const std::shared_ptr<Connections> connections = connections_;
   const std::uint64_t number = connections->accepted++;

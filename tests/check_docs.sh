@@ -6,7 +6,7 @@
 # further. Declarations, and code that is wrong on purpose, are in ```c++ blocks, which are left
 # alone.
 #
-#     check_docs.sh                  docs/guide, docs/reference and docs/from-asio.md
+#     check_docs.sh                  docs/guide, docs/reference, docs/cookbook.md and docs/from-asio.md
 #     check_docs.sh --self-test      itself, with blocks that do and do not stand there
 set -eu
 

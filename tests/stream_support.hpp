@@ -4,6 +4,7 @@
 #pragma once
 
 #include "loop_support.hpp"
+#include "tls_support.hpp"
 #include "tornado/gen.hpp"
 #include "tornado/iostream.hpp"
 
@@ -60,10 +61,26 @@ void wait_until(Loop& loop, F condition) {
 
 // ---- Sockets
 
-enum class Transport { tcp, local };
-inline constexpr Transport transports[] = {Transport::tcp, Transport::local};
+enum class Transport { tcp, local, tls };
+inline constexpr Transport transports[] = {
+    Transport::tcp,
+    Transport::local,
+#ifdef TORNADO_TEST_TLS
+    Transport::tls,
+#endif
+};
+/// Where it is about what TLS hides or adds to.
+inline constexpr Transport plain_transports[] = {Transport::tcp, Transport::local};
 inline doctest::String toString(Transport transport) {
+  if (transport == Transport::tls) return "TLS";
   return transport == Transport::tcp ? "TCP" : "Unix socket";
+}
+
+/// Of the streams that a test makes without saying over what: TLS when TORNADO_TEST_TRANSPORT is
+/// `tls`.
+inline Transport default_transport() {
+  const char* name = std::getenv("TORNADO_TEST_TRANSPORT");
+  return name != nullptr && std::string_view(name) == "tls" ? Transport::tls : Transport::tcp;
 }
 
 /// Blocks until poll(2) has one of `events` for `fd`.
@@ -75,7 +92,7 @@ inline void wait_for_events(tornado::native_handle_type fd, short events) {
 
 /// A listening socket that nobody else knows, and its address.
 inline std::pair<tornado::Socket, tornado::Address> listen(Transport transport, int backlog = 128) {
-  if (transport == Transport::tcp) {
+  if (transport != Transport::local) {
     auto [socket, port] = bind_unused_port();
     return {std::move(socket), tornado::Address("127.0.0.1", port)};
   }
@@ -86,8 +103,8 @@ inline std::pair<tornado::Socket, tornado::Address> listen(Transport transport, 
           tornado::Address::unix_path(path)};
 }
 inline tornado::Socket client_socket(Transport transport) {
-  return transport == Transport::tcp ? tornado::Socket::tcp(AF_INET)
-                                     : tornado::Socket::unix_stream();
+  return transport == Transport::local ? tornado::Socket::unix_stream()
+                                       : tornado::Socket::tcp(AF_INET);
 }
 
 /// Two sockets that are connected with each other, the accepted one first.
@@ -110,10 +127,29 @@ inline std::pair<tornado::Socket, tornado::Socket> connected_sockets(
   return {std::move(accepted->first), std::move(client)};
 }
 
+#ifdef TORNADO_TEST_TLS
+/// After the handshake, for which the loop runs.
+inline std::pair<tornado::SSLIOStream, tornado::SSLIOStream> make_tls_pair(
+    const tornado::IOStreamOptions& options = {},
+    const tornado::SSLContext& server = server_context(),
+    const tornado::SSLContext& client = client_context()) {
+  auto [accepted, connected] = connected_sockets();
+  const tornado::SSLIOStream a(std::move(accepted), tornado::ServerSide::yes, server, options);
+  const tornado::SSLIOStream b(std::move(connected), client, "localhost", options);
+  tornado::IOLoop::current().run_sync(
+      [&a, &b] { return tornado::gen::multi(a.wait_for_handshake(), b.wait_for_handshake()); },
+      tornado::Deadline(async_test_timeout()));
+  return {a, b};
+}
+#endif
+
 /// Two connected streams of the current loop, the accepted one first: as in Tornado's tests, the
 /// one that reads and the one that writes.
 inline std::pair<tornado::IOStream, tornado::IOStream> make_iostream_pair(
-    const tornado::IOStreamOptions& options = {}, Transport transport = Transport::tcp) {
+    const tornado::IOStreamOptions& options = {}, Transport transport = default_transport()) {
+#ifdef TORNADO_TEST_TLS
+  if (transport == Transport::tls) return make_tls_pair(options);
+#endif
   auto [accepted, connected] = connected_sockets(transport);
   return {tornado::IOStream(std::move(accepted), options),
           tornado::IOStream(std::move(connected), options)};
@@ -124,7 +160,7 @@ inline std::pair<tornado::IOStream, tornado::IOStream> make_iostream_pair(Transp
 
 /// As make_iostream_pair, with buffers in the system so small that a megabyte does not fit.
 inline std::pair<tornado::IOStream, tornado::IOStream> make_narrow_pair(
-    Transport transport = Transport::tcp, const tornado::IOStreamOptions& options = {}) {
+    Transport transport = default_transport(), const tornado::IOStreamOptions& options = {}) {
   auto pair = make_iostream_pair(options, transport);
   pair.first.set_receive_buffer_size(16 * 1024);
   pair.first.set_send_buffer_size(16 * 1024);

@@ -13,6 +13,7 @@
 #include "tornado/concurrent.hpp"
 #include "tornado/ioloop.hpp"
 #include "tornado/iostream.hpp"
+#include "tornado/ssl.hpp"
 
 #include <asio/any_io_executor.hpp>
 #include <asio/associated_cancellation_slot.hpp>
@@ -143,6 +144,20 @@ auto async_wait(Future<T> future, Token&& token);
 template <class Protocol, class Executor>
 IOStream make_iostream(asio::basic_stream_socket<Protocol, Executor> socket,
                        const IOStreamOptions& options = {});
+
+/// The context of an `asio::ssl::context`, or of another class whose `native_handle()` is an
+/// `SSL_CTX*`: what is changed in one shows in the other. It needs a library with TLS.
+///
+///     asio::ssl::context context(asio::ssl::context::tls_client);
+///     SSLIOStream stream(Socket::tcp(AF_INET), make_ssl_context(context));
+///
+/// It is used as it is, with the versions of TLS that it allows. A verify callback set through Asio
+/// is Asio's, and belongs to the `asio::ssl::context`, which then has to live as long. A client
+/// also checks the name itself, unless `set_check_hostname(false)`.
+template <class Context>
+SSLContext make_ssl_context(Context& context) {
+  return detail::share_ssl_context(context.native_handle());
+}
 
 /// What `release_socket` gives.
 template <class Protocol = asio::ip::tcp>

@@ -8,8 +8,10 @@
 #include "tornado/detail/callback.hpp"
 #include "tornado/gen.hpp"
 #include "tornado/netutil.hpp"
+#include "tornado/ssl.hpp"
 #include "tornado/stream_backend.hpp"
 
+#include <concepts>
 #include <cstddef>
 #include <cstdint>
 #include <functional>
@@ -33,6 +35,8 @@ enum class StreamErrc {
   unsatisfiable_read,  ///< A delimiter did not come within `max_bytes`. Python:
                        ///< `UnsatisfiableReadError`.
   buffer_full,         ///< More than `max_buffer_size` came before a read was satisfied.
+  truncated,           ///< A TLS connection has ended without the other end having said so: what
+                       ///< came may not be all. Python: `ssl.SSLEOFError`.
   file_truncated,      ///< A file became shorter than what write_file was to send of it.
 };
 /// The category of StreamErrc.
@@ -88,6 +92,8 @@ struct IOStreamOptions {
 
 /// Whether a read is content with less than all it asked for, as soon as there is anything.
 enum class Partial : bool { no, yes };
+
+class SSLIOStream;
 
 /// A connection. Python: `tornado.iostream.IOStream`.
 ///
@@ -233,6 +239,33 @@ class TORNADO_EXPORT IOStream {
   }
   void set_close_callback(std::nullptr_t) const { set_close_job(nullptr); }
 
+  /// Goes on encrypted. The stream stays the same one, and keeps its options and close callback; in
+  /// Python the old object is of no more use.
+  ///
+  ///     stream.write("STARTTLS\r\n");
+  ///     co_await stream.read_until("\r\n");
+  ///     SSLIOStream tls = co_await stream.start_tls(ServerSide::no, {}, "mail.example.com");
+  ///
+  /// \param context          none: `SSLContext::client()`; a server has to have one.
+  /// \param server_hostname  of a client: as for SSLIOStream::connect.
+  /// \param session          of a client: one to resume.
+  /// \returns  this stream, when the handshake is done.
+  /// \throws std::logic_error       when it is not idle: a read is pending, it connects, something
+  ///                                that was written cannot be sent at once, or something that came
+  ///                                was not read. It stays as it is.
+  /// \throws std::invalid_argument  when the context is the other side's, a server has none, or a
+  ///                                client verifies and has no name to check.
+  /// \par Fails with
+  ///   `StreamClosedError`, as SSLIOStream::connect.
+  ///
+  /// Cancelling it closes the stream.
+  Future<SSLIOStream> start_tls(ServerSide server_side, const SSLContext& context = {},
+                                std::string_view server_hostname = {},
+                                const SSLSession& session = {}) const;
+  Future<SSLIOStream> start_tls(ServerSide server_side,
+                                const std::same_as<SSLOptions> auto& ssl_options,
+                                std::string_view server_hostname = {}) const;
+
   bool closed() const noexcept;
   /// A read is pending.
   bool reading() const noexcept;
@@ -267,6 +300,7 @@ class TORNADO_EXPORT IOStream {
 
  private:
   friend detail::StreamCore;
+  friend SSLIOStream;
   explicit IOStream(detail::StreamCore* core) noexcept;
   void set_close_job(detail::Node* job) const;
 
@@ -300,6 +334,110 @@ class TORNADO_EXPORT PipeIOStream : public IOStream {
   ///                                regular file, for example.
   explicit PipeIOStream(native_handle_type fd, const IOStreamOptions& options = {});
 };
+
+/// An encrypted connection. Python: `tornado.iostream.SSLIOStream`.
+///
+///     SSLIOStream stream(Socket::tcp(AF_INET));
+///     co_await stream.connect(address, "example.com");
+///     stream.write("GET / HTTP/1.0\r\n\r\n");
+///
+/// It is read and written as any IOStream. What is written before the handshake is done is sent
+/// behind it. An error in the handshake closes the stream; it goes to whoever waits for the
+/// handshake, and is logged, as a warning, when nobody does.
+///
+/// When the other end closes in order (with a close_notify) that is the end, as for IOStream. When
+/// the connection ends without, `error()` is StreamErrc::truncated. `close` sends a close_notify,
+/// and does not wait for an answer.
+class TORNADO_EXPORT SSLIOStream : public IOStream {
+ public:
+  SSLIOStream() noexcept = default;
+  /// A client's stream over a TCP or Unix socket, which it encrypts once connected: by `connect`,
+  /// or now if it is connected already.
+  ///
+  /// \param context          none: `SSLContext::client()`.
+  /// \param server_hostname  as for `connect`.
+  /// \throws std::invalid_argument  when an option is out of range; when the context is a server's;
+  ///                                when the socket is connected, the context verifies, and there
+  ///                                is no server_hostname.
+  /// \throws std::system_error      when the socket is closed, or is not a stream socket.
+  explicit SSLIOStream(Socket socket, const SSLContext& context = {},
+                       std::string_view server_hostname = {}, const IOStreamOptions& options = {});
+  explicit SSLIOStream(Socket socket, const std::same_as<SSLOptions> auto& ssl_options,
+                       std::string_view server_hostname = {}, const IOStreamOptions& options = {})
+      : SSLIOStream(std::move(socket), netutil::ssl_options_to_context(ssl_options, ServerSide::no),
+                    server_hostname, options) {}
+  /// A stream of either side over a connected socket. The handshake begins now.
+  explicit SSLIOStream(Socket socket, ServerSide server_side, const SSLContext& context,
+                       const IOStreamOptions& options = {});
+  /// The same stream as `stream`, which is known to be encrypted: TCPServer's handle_stream gets it
+  /// as an IOStream.
+  ///
+  /// \throws std::invalid_argument  when it is not encrypted.
+  explicit SSLIOStream(IOStream stream);
+
+  /// Connects to `address`.
+  ///
+  /// \param server_hostname  the name to ask for, and that the certificate has to be for; or an IP
+  ///                         address, which is checked but not asked for. Empty: what the
+  ///                         constructor got.
+  /// \param session          of an earlier connection to the same server, to be resumed if that
+  ///                         can be.
+  /// \returns  this stream, when the handshake is done.
+  /// \throws std::logic_error       when it is connecting, or connected.
+  /// \throws std::invalid_argument  when the context verifies and there is no name to check.
+  /// \par Fails with
+  ///   `StreamClosedError`, whose `real_error` says why: a certificate that was not accepted in
+  ///   `ssl_verify_category()`, other errors of TLS in `ssl_category()`, StreamErrc::truncated when
+  ///   the other end has closed. The stream is closed then.
+  ///
+  /// Cancelling it closes the stream.
+  Future<SSLIOStream> connect(const Address& address, std::string_view server_hostname = {},
+                              const SSLSession& session = {}) const;
+
+  /// Waits until the handshake is done: for a server, or where `connect` or `start_tls` is not
+  /// waited for.
+  ///
+  /// \returns  this stream; at once when it is done.
+  /// \throws std::logic_error  when it is being waited for already.
+  /// \par Fails with
+  ///   `StreamClosedError`, as `connect`.
+  ///
+  /// Cancelling it only takes the waiting back.
+  Future<SSLIOStream> wait_for_handshake() const;
+
+  // From here on: empty before the handshake is done.
+
+  /// What was agreed on by ALPN; empty for nothing.
+  std::string selected_alpn_protocol() const;
+  /// "TLSv1.2" or "TLSv1.3".
+  std::string version() const;
+  /// The cipher's name, as OpenSSL spells it. Python's `cipher()[0]`.
+  std::string cipher() const;
+  /// Of a server: the name that the client asked for (SNI); empty for none.
+  std::string server_name() const;
+  /// What the other end has shown, also when it was not verified. Python: `getpeercert`.
+  std::optional<SSLCertificate> peer_certificate() const;
+  /// For a later connection; none when there is nothing to be resumed. With TLS 1.3 it comes behind
+  /// the handshake: ask when something was read. Python: `session`.
+  SSLSession session() const;
+  /// Python: `session_reused`.
+  bool session_reused() const noexcept;
+
+  /// The `SSL*`, for what there is no function for here. It stays the stream's; nothing that reads,
+  /// writes or shuts down may be called with it.
+  void* native_handle() const noexcept;
+
+ private:
+  friend detail::StreamCore;
+  explicit SSLIOStream(detail::StreamCore* core) noexcept;
+};
+
+Future<SSLIOStream> IOStream::start_tls(ServerSide server_side,
+                                        const std::same_as<SSLOptions> auto& ssl_options,
+                                        std::string_view server_hostname) const {
+  return start_tls(server_side, netutil::ssl_options_to_context(ssl_options, server_side),
+                   server_hostname);
+}
 
 /// What `pump` does.
 struct PumpOptions {

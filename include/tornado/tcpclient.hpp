@@ -8,8 +8,10 @@
 #include "tornado/concurrent.hpp"
 #include "tornado/iostream.hpp"
 #include "tornado/netutil.hpp"
+#include "tornado/ssl.hpp"
 #include "tornado/util.hpp"
 
+#include <concepts>
 #include <cstdint>
 #include <memory>
 #include <optional>
@@ -57,6 +59,24 @@ class TORNADO_EXPORT TCPClient {
   /// Cancelling it closes all attempts.
   [[nodiscard]] Future<IOStream> connect(std::string_view host, std::uint16_t port,
                                          const ConnectOptions& options = {}) const;
+  /// The same with TLS, with `host` as the server_hostname. Python: `ssl_options`.
+  ///
+  ///     SSLIOStream stream = co_await client.connect("example.com", 443, SSLContext());
+  ///
+  /// \param ssl_options  a client's context, none for `SSLContext::client()`; or SSLOptions.
+  /// \throws std::invalid_argument  also when the context is for servers.
+  /// \par Fails with
+  ///   also `StreamClosedError`, as SSLIOStream::connect, when the handshake with the address that
+  ///   answered first fails; no other is tried then.
+  [[nodiscard]] Future<SSLIOStream> connect(std::string_view host, std::uint16_t port,
+                                            const SSLContext& ssl_options,
+                                            const ConnectOptions& options = {}) const;
+  [[nodiscard]] Future<SSLIOStream> connect(std::string_view host, std::uint16_t port,
+                                            const std::same_as<SSLOptions> auto& ssl_options,
+                                            const ConnectOptions& options = {}) const {
+    return connect(host, port, netutil::ssl_options_to_context(ssl_options, ServerSide::no),
+                   options);
+  }
 
  private:
   std::shared_ptr<Resolver> resolver_;

@@ -8,7 +8,9 @@
 #include "tornado/concurrent.hpp"
 #include "tornado/iostream.hpp"
 #include "tornado/netutil.hpp"
+#include "tornado/ssl.hpp"
 
+#include <concepts>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -40,6 +42,16 @@ class TORNADO_EXPORT TCPServer {
   ///
   /// \param stream_options  for the streams of the connections.
   explicit TCPServer(const IOStreamOptions& stream_options = {});
+  /// The same with TLS. `handle_stream` gets an SSLIOStream whose handshake has begun; what it
+  /// reads and writes waits for the end of that. `SSLIOStream(stream).wait_for_handshake()` does so
+  /// too.
+  ///
+  /// \param ssl_options  a server's context, or SSLOptions.
+  /// \throws std::invalid_argument  when the context is none, or for clients.
+  explicit TCPServer(const SSLContext& ssl_options, const IOStreamOptions& stream_options = {});
+  explicit TCPServer(const std::same_as<SSLOptions> auto& ssl_options,
+                     const IOStreamOptions& stream_options = {})
+      : TCPServer(netutil::ssl_options_to_context(ssl_options, ServerSide::yes), stream_options) {}
 
   /// Stops accepting, and destroys what is left of the connections, as `close_all_connections`
   /// does. That is too late for coroutines that use members of a derived class: its own destructor
@@ -93,6 +105,7 @@ class TORNADO_EXPORT TCPServer {
   void handle_connection(Socket socket, const Address& address);
 
   IOStreamOptions stream_options_;
+  SSLContext ssl_options_;  // none: no TLS
   std::vector<Socket> bound_;
   std::vector<std::unique_ptr<Listener>> listeners_;
   std::shared_ptr<Connections> connections_;

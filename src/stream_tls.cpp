@@ -1,0 +1,101 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Of a stream: TLS, which is a layer above its backend. The handshake is part of connecting.
+#include "stream_core.hpp"
+#include "tornado/log.hpp"
+
+#include <fmt/format.h>
+
+#include <stdexcept>
+#include <utility>
+
+namespace tornado::detail {
+namespace {
+
+/// None when it has gone already.
+Address peer_of(native_handle_type handle) {
+  Address peer;
+  if (handle == Socket::invalid_handle) return peer;
+  Socket borrowed(handle);
+  try {
+    peer = borrowed.remote_address();
+  } catch (const std::system_error&) {
+    peer = Address();
+  }
+  static_cast<void>(borrowed.release());
+  return peer;
+}
+
+}  // namespace
+
+StreamCore::StreamCore(std::unique_ptr<TlsBackend> tls, std::unique_ptr<StreamBackend> lower,
+                       const IOStreamOptions& options)
+    : StreamCore(std::move(lower), options) {
+  tls_ = tls.get();
+  tls_->set_lower(std::move(backend_));
+  backend_ = std::move(tls);
+}
+
+void StreamCore::fail_connecting(std::error_code error) {
+  // Whoever waits is told; else nobody would be.
+  if (is_tls_error(error) && !awaits_connection()) {
+    log::gen_log.warning("SSL Error: {}: {}", describe_connecting(), error.message());
+  }
+  shut(error);
+}
+
+std::string StreamCore::describe_connecting() const {
+  const std::string peer = connect_to_.size() > 0 ? connect_to_.str() : "an unknown peer";
+  return fmt::format("{} {}", tls_ == nullptr ? "connect to" : "TLS connection with", peer);
+}
+
+void StreamCore::begin_handshake() {
+  tls_->require_hostname();
+  tls_->begin_handshake();
+  connecting_ = true;
+  connect_to_ = peer_of(fileno());  // who it was can be asked no more when it has gone
+  wait_to_write();
+}
+
+Future<SSLIOStream> StreamCore::start_tls(ServerSide server_side, const SSLContext& context,
+                                          std::string_view server_hostname,
+                                          const SSLSession& session) {
+  if (closed_) return failed<SSLIOStream>(closed_error(), true);
+  if (connecting_) throw std::logic_error("IOStream::start_tls: the stream is connecting");
+  if (reading()) throw std::logic_error("IOStream::start_tls: a read is pending");
+  if (!buffered().empty()) {
+    throw std::logic_error("IOStream::start_tls: something that came was not read");
+  }
+  auto tls = make_tls_backend(*loop_, context, server_side, server_hostname, session);
+  tls->require_hostname();
+  send();
+  if (closed_ || broken_) {
+    const std::error_code why = closed_ ? error_ : broken_;
+    return failed<SSLIOStream>(std::make_exception_ptr(StreamClosedError(why)), true);
+  }
+  if (!unsent_.empty()) {
+    throw std::logic_error("IOStream::start_tls: what was written cannot be sent at once");
+  }
+  read_adopted_ = std::exchange(read_armed_, false);
+  const std::span<char> room = early();
+  if (read_adopted_) tls->adopt_read(room, std::move(borrowed_));
+  borrowed_.reset();
+  tls_ = tls.get();
+  tls_->set_lower(std::move(backend_));
+  backend_ = std::move(tls);
+  Future<SSLIOStream> future = wait_in(handshake_);
+  handshake_->set_origin(this);
+  begin_handshake();
+  return future;
+}
+
+Future<SSLIOStream> StreamCore::wait_for_handshake() {
+  if (closed_) return failed<SSLIOStream>(closed_error(), true);
+  if (awaits_connection()) {
+    throw std::logic_error("SSLIOStream::wait_for_handshake: it is being waited for already");
+  }
+  if (tls_->handshake_done()) return make_ready_future(SSLIOStream(this));
+  return wait_in(handshake_);
+}
+
+}  // namespace tornado::detail
