@@ -3,6 +3,7 @@
 
 #include "loop_core.hpp"
 #include "sigpipe_guard.hpp"
+#include "socket_backend.hpp"
 #include "tornado/asio.hpp"
 
 #include <asio/buffer.hpp>
@@ -67,7 +68,7 @@ int set_up(int fd) {
   return status_flags;
 }
 
-class PipeBackend final : public StreamBackend {
+class PipeBackend final : public CancellableBackend {
  public:
   PipeBackend(LoopCore& loop, int fd) : loop_(loop), descriptor_(loop.io()) {
     require_pollable(fd);
@@ -151,6 +152,15 @@ class PipeBackend final : public StreamBackend {
   void close_fd() noexcept override {
     close_descriptor();
     const auto given_up = std::exchange(never_, std::nullopt);
+  }
+
+  void cancel_waits() noexcept override {
+    std::error_code ignored;
+    descriptor_.cancel(ignored);
+    if (!never_) return;
+    loop_.post_handler([ready = std::move(*std::exchange(never_, std::nullopt))]() mutable {
+      ready(Result(0, std::make_error_code(std::errc::operation_canceled)));
+    });
   }
 
   native_handle_type fileno() const noexcept override { return fd(); }

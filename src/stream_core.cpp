@@ -72,6 +72,10 @@ void StreamCore::on_ready(StreamBackend::Interest interest, StreamBackend::Resul
     on_ready_in_pause(result);
     return;
   }
+  if (broken_) {
+    on_ready_when_broken(result);
+    return;
+  }
   if (std::exchange(gives_back_, false) && result.error == std::errc::operation_canceled) {
     borrowed_.reset();
     arm_if_wanted();

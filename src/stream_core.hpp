@@ -228,6 +228,7 @@ class StreamCore final : public LoopClient, public Origin {
   void complete_writes();
   std::vector<Write> take_pending_writes() noexcept;
   void on_write_error(std::error_code error);
+  void on_ready_when_broken(const StreamBackend::Result& result);
   void end_broken();
 
   void shut(std::error_code error, const std::exception_ptr& for_reader = nullptr);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Of a stream: writing.
+#include "socket_backend.hpp"
 #include "stream_core.hpp"
 
 #include <fmt/format.h>
@@ -182,11 +183,16 @@ std::vector<StreamCore::Write> StreamCore::take_pending_writes() noexcept {
 }
 
 // What the other end sent before it went away is not lost with it. The waiting read may have got
-// the first of that already, and be queued to say so; what follows has to come behind it.
+// the first of that already, and be queued to say so; what follows has to come behind it. So that
+// it gets nothing more, it is ended: by select and kqueue Asio reads ahead of what is queued.
 void StreamCore::on_write_error(std::error_code error) {
   broken_ = error;
   if (!read_armed_) {
     end_broken();
+    return;
+  }
+  if (auto* backend = dynamic_cast<CancellableBackend*>(backend_.get())) {
+    backend->cancel_waits();
     return;
   }
   add_ref();
@@ -194,6 +200,16 @@ void StreamCore::on_write_error(std::error_code error) {
     const LoopCore::Turn turn(*self->loop_);
     self->end_broken();
   });
+}
+
+/// The waiting read is over.
+void StreamCore::on_ready_when_broken(const StreamBackend::Result& result) {
+  if (result.bytes > 0) on_data(std::string_view(early().data(), result.bytes));
+  if (result.error && result.error != std::errc::operation_canceled) {
+    shut(result.error);
+  } else {
+    end_broken();
+  }
 }
 
 void StreamCore::end_broken() {

@@ -27,6 +27,8 @@ namespace {
 constexpr std::size_t record_size = SSL3_RT_MAX_PLAIN_LENGTH;
 // Records that are sent together.
 constexpr std::size_t batch_size = 4 * record_size;
+// What is read together when much comes: as many records, with what encryption adds to each.
+constexpr std::size_t bulk_size = batch_size + 4 * 256;
 // A call that would read more than that leaves the rest for the next.
 constexpr std::size_t most_per_read = 1024 * 1024;
 
@@ -164,6 +166,7 @@ class OpenSSLBackend final : public TlsBackend, private BioPeer {
       read_over_ = Result(0, reason == SSL_ERROR_ZERO_RETURN ? std::error_code() : why());
     }
     may_have_more_ = total == most || read_over_;
+    read_in_bulk(total >= 2 * record_size);
     drained_ = read_beside_wait_ = false;
     send_out();  // what OpenSSL had to say
     if (total > 0) return Result(total);
@@ -379,6 +382,12 @@ class OpenSSLBackend final : public TlsBackend, private BioPeer {
     return done;
   }
 
+  /// Has OpenSSL read several records at a time, when it next makes room to read into, or one.
+  void read_in_bulk(bool on) noexcept {
+    if (std::exchange(bulk_, on) == on) return;
+    SSL_set_default_read_buffer_len(ssl_.get(), on ? bulk_size : 0);
+  }
+
   /// What a failed call of OpenSSL's has failed of.
   std::error_code why() noexcept {
     failed_ = true;
@@ -550,6 +559,7 @@ class OpenSSLBackend final : public TlsBackend, private BioPeer {
   std::error_code lower_error_;
   std::optional<Result> read_over_;
 
+  bool bulk_ = false;              // much comes at a time
   bool collecting_ = false;        // more is to be sent together
   bool write_wants_read_ = false;  // a renegotiation goes on
   std::error_code write_error_;

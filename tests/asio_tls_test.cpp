@@ -172,6 +172,32 @@ TEST_SUITE("asio") {
     CHECK(test::outcome(serving) != "value");
   }
 
+  TEST_CASE("make_ssl_context: SSLIOStream with asio::ssl::context, and a peer of Asio's") {
+    const BlockingServer server;
+    test::Loop loop;
+    asio::ssl::context context = client_context();
+    SSLContext ours = make_ssl_context(context);
+    CHECK(ours.verify_mode() == CertReqs::required);
+    ours.set_check_hostname(false);  // Asio's verify callback does that, and takes common names too
+    const SSLIOStream stream(Socket::tcp(AF_INET), ours);
+    loop.run([&] { return stream.connect(server.address(), "localhost"); });
+    stream.write("hello\n");
+    CHECK(loop.run([&] { return stream.read_until("\n"); }) == "hello\n");
+  }
+
+  TEST_CASE("make_ssl_context: outlives the asio::ssl::context") {
+    test::Loop loop;
+    SSLContext server;
+    {
+      asio::ssl::context context = server_context();
+      server = make_ssl_context(context);
+      CHECK(server == make_ssl_context(context));
+    }
+    const auto [a, b] = test::make_tls_pair({}, server, test::careless_context());
+    a.write("x");
+    CHECK(test::result(loop, b.read_bytes(1)) == "x");
+  }
+
   TEST_CASE("AsioStream: a TLS handshake that is cancelled") {
     test::Loop loop;
     auto [one, two] = test::make_iostream_pair();

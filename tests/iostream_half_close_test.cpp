@@ -120,7 +120,7 @@ TEST_SUITE("iostream") {
     }
   }
 
-  TEST_CASE("IOStream.shutdown_write: of a stream that cannot, fails; the stream goes on") {
+  TEST_CASE("IOStream.shutdown_write: of a stream that cannot, fails, and the stream goes on") {
     test::Loop loop;
     const auto [stream, wire] = make_wire_stream();
     CHECK(test::outcome([&] {

@@ -104,6 +104,6 @@ TEST_SUITE("iostream" * doctest::skip(test::sanitized)) {
       client.close();
     }
     // The handles live on.
-    wait_until(loop, [&] { return in_use() < before + 2 * count * 1000; });
+    wait_until(loop, [&] { return in_use() < before + 2 * count * 4000; });
   }
 }

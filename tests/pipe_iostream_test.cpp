@@ -371,9 +371,10 @@ TEST_SUITE("iostream") {
       CHECK(result(loop, user.read_until(" ")) == "prompt ");
       loop.iterate(5);
       CHECK_FALSE(program.closed());
-      program.close();
+      user.close();
+      CHECK(why_closed(loop, program.write("nobody is there")) == std::errc::io_error);
     }
-    CHECK(test::open_descriptors() == before);
+    CHECK(test::open_descriptors() == before - 1);
   }
 
   TEST_CASE("PipeIOStream: has no address, and does not connect") {
