@@ -100,7 +100,7 @@ class Grammar {
 
   std::string alternatives(int depth) {
     std::string text = sequence(depth);
-    while (random_() % 4 == 0) text += "|" + sequence(depth);
+    while (random_() % 4 == 0) text.append("|").append(sequence(depth));
     return text;
   }
   std::string sequence(int depth) {
@@ -122,11 +122,13 @@ class Grammar {
     if (depth == 0 || choice < 12) {
       return pick({"a", "a", "b", "A", "\\n", "\\r", ".", "\\w", "\\s", "[^a]", "[ab]", "[^\\n]"});
     }
-    if (choice < 13 && groups_ > 0) return "\\" + std::to_string(1 + random_() % groups_);
+    if (choice < 13 && groups_ > 0) {
+      return std::string("\\").append(std::to_string(1 + random_() % groups_));
+    }
     if (choice < 15) {
       const std::string body = alternatives(depth - 1);
       ++groups_;  // wrong when there are groups in it: then the pattern is refused, or another
-      return "(" + body + ")";
+      return std::string("(").append(body).append(")");
     }
     if (choice < 17) {
       return pick({"(?:", "(?>", "(?=", "(?!", "(?i:", "(?m:"}) + alternatives(depth - 1) + ")";
