@@ -9,8 +9,8 @@ cd "$root"
 
 # What it takes to build everything on Debian, for install_missing.
 # shellcheck disable=SC2034
-build_packages=(cmake:cmake g++:g++ ninja:ninja-build libasio-dev libfmt-dev doctest-dev
-  libssl-dev openssl curl) # the last two for tests of TLS
+build_packages=(cmake:cmake g++:g++ ninja:ninja-build libasio-dev libfmt-dev libpcre2-dev
+  doctest-dev libssl-dev openssl curl) # the last two for tests of TLS
 
 say() {
   printf '==> %s\n' "$*" >&2

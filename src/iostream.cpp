@@ -29,6 +29,8 @@ class StreamCategory final : public std::error_category {
         return "The TLS connection has ended without a close_notify";
       case StreamErrc::file_truncated:
         return "The file is shorter than what was to be sent of it";
+      case StreamErrc::regex_limit:
+        return "Unsatisfiable read: looking for the regular expression costs too much";
     }
     return "unknown error";
   }
@@ -101,6 +103,10 @@ Future<std::string> IOStream::read_bytes(std::size_t count, Partial partial) con
 Future<std::string> IOStream::read_until(std::string_view delimiter,
                                          std::optional<std::size_t> max_bytes) const {
   return core_->read_until(delimiter, max_bytes);
+}
+Future<std::string> IOStream::read_until_regex(const Regex& regex,
+                                               std::optional<std::size_t> max_bytes) const {
+  return core_->read_until_regex(regex, max_bytes);
 }
 Future<std::size_t> IOStream::read_into(std::span<char> buffer, Partial partial) const {
   return core_->read_into(buffer, partial);

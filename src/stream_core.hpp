@@ -6,6 +6,7 @@
 
 #include "loop_core.hpp"
 #include "owned_file.hpp"
+#include "regex_search.hpp"
 #include "tls_backend.hpp"
 #include "tornado/iostream.hpp"
 #include "write_buffer.hpp"
@@ -57,6 +58,7 @@ class StreamCore final : public LoopClient, public Origin {
   Future<std::string> read_bytes(std::size_t count, Partial partial);
   Future<std::string> read_until(std::string_view delimiter, std::optional<std::size_t> max_bytes);
   Future<std::size_t> read_into(std::span<char> buffer, Partial partial);
+  Future<std::string> read_until_regex(const Regex& regex, std::optional<std::size_t> max_bytes);
   Future<std::string> read_until_close();
   Future<void> write(std::string_view data);
   Future<void> write(std::string&& data);
@@ -124,12 +126,13 @@ class StreamCore final : public LoopClient, public Origin {
 
  private:
   struct Read {
-    enum Kind : std::uint8_t { none, bytes, until, into, until_close };
+    enum Kind : std::uint8_t { none, bytes, until, until_regex, into, until_close };
     Kind kind = none;
     bool partial = false;
-    std::size_t count = 0;    // bytes: how many; until: the limit, or no_limit
+    std::size_t count = 0;    // bytes: how many; until, until_regex: the limit, or no_limit
     std::size_t scanned = 0;  // until: bytes in which the delimiter does not begin
     std::string delimiter;
+    std::unique_ptr<RegexSearch> regex;
     std::span<char> target;  // into: the rest of the caller's buffer
     std::size_t filled = 0;  // into: bytes put there
     Ref<StateBase> state;
@@ -171,6 +174,7 @@ class StreamCore final : public LoopClient, public Origin {
   bool had_its_share() noexcept;
   void postpone_read();
   std::size_t find_end(std::string_view available);
+  std::size_t find_regex_end(std::string_view available);
   bool fill_target(std::string_view& data);
   void put_back_filled();
   template <class T>

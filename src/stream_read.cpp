@@ -92,6 +92,15 @@ Future<std::string> StreamCore::read_until(std::string_view delimiter,
   return try_read(std::move(future));
 }
 
+Future<std::string> StreamCore::read_until_regex(const Regex& regex,
+                                                 std::optional<std::size_t> max_bytes) {
+  auto search = std::make_unique<RegexSearch>(regex);
+  auto future = begin_read<std::string>("read_until_regex", Read::until_regex);
+  read_.regex = std::move(search);
+  read_.count = max_bytes.value_or(no_limit);
+  return try_read(std::move(future));
+}
+
 Future<std::size_t> StreamCore::read_into(std::span<char> buffer, Partial partial) {
   auto future = begin_read<std::size_t>("read_into", Read::into);
   read_.target = buffer;
@@ -109,6 +118,7 @@ std::size_t StreamCore::find_end(std::string_view available) {
     return read_.partial && !available.empty() ? available.size() : not_yet;
   }
   if (read_.kind == Read::until_close) return closed_ || read_ended_ ? available.size() : not_yet;
+  if (read_.kind == Read::until_regex) return find_regex_end(available);
   const std::size_t found = available.find(read_.delimiter, read_.scanned);
   if (found != std::string_view::npos) {
     const std::size_t end = found + read_.delimiter.size();
@@ -119,6 +129,16 @@ std::size_t StreamCore::find_end(std::string_view available) {
   const std::size_t tail = read_.delimiter.size() - 1;
   read_.scanned = available.size() > tail ? available.size() - tail : 0;
   return not_yet;
+}
+
+std::size_t StreamCore::find_regex_end(std::string_view available) {
+  const std::size_t end = read_.regex->find_end(available);
+  if (end == RegexSearch::limit) return never;
+  // A match may end before the bytes that make it one, `a(?=b)`: max_bytes without a match are not
+  // yet too many, as those of a delimiter are.
+  const bool found = end != RegexSearch::not_yet;
+  if ((found ? end : available.size()) > read_.count) return never;
+  return found ? end : not_yet;
 }
 
 /// Puts bytes into the caller's buffer; true when the read is satisfied.
@@ -218,8 +238,15 @@ void StreamCore::on_data(std::string_view data) {
 }
 
 void StreamCore::shut_unsatisfiable() {
+  if (read_.kind == Read::until_regex && read_.regex->gave_up()) {
+    log::gen_log.info("Unsatisfiable read, closing connection: {:?} in {} bytes costs too much",
+                      read_.regex->pattern(), buffered().size());
+    shut(StreamErrc::regex_limit);
+    return;
+  }
   log::gen_log.info("Unsatisfiable read, closing connection: {:?} not found within {} bytes",
-                    read_.delimiter, read_.count);
+                    read_.kind == Read::until_regex ? read_.regex->pattern() : read_.delimiter,
+                    read_.count);
   shut(StreamErrc::unsatisfiable_read);
 }
 

@@ -18,6 +18,7 @@
 #include <vector>
 
 using namespace tornado;
+using test::InfoLevel;
 using test::make_iostream_pair;
 using test::make_narrow_pair;
 using test::make_wire_stream;
@@ -31,15 +32,6 @@ namespace {
 using Sizes = std::initializer_list<std::size_t>;
 constexpr std::size_t kb = 1024;
 constexpr std::size_t mb = 1024 * kb;
-
-// Lets through what is logged on level info, as long as it lives.
-class InfoLevel {
- public:
-  InfoLevel() { log::gen_log.set_level(LogLevel::info); }
-  ~InfoLevel() { log::gen_log.set_level(LogLevel::warning); }
-  InfoLevel(const InfoLevel&) = delete;
-  InfoLevel& operator=(const InfoLevel&) = delete;
-};
 
 // Sets `closed` when the stream is.
 void watch_close(const IOStream& stream, bool& closed) {

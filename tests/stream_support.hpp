@@ -7,6 +7,7 @@
 #include "tls_support.hpp"
 #include "tornado/gen.hpp"
 #include "tornado/iostream.hpp"
+#include "tornado/log.hpp"
 
 #include <algorithm>
 #include <chrono>
@@ -58,6 +59,17 @@ void wait_until(Loop& loop, F condition) {
     loop.iterate();
   }
 }
+
+// ---- Logs
+
+/// Lets through what is logged on level info, as long as it lives.
+class InfoLevel {
+ public:
+  InfoLevel() { tornado::log::gen_log.set_level(tornado::LogLevel::info); }
+  ~InfoLevel() { tornado::log::gen_log.set_level(tornado::LogLevel::warning); }
+  InfoLevel(const InfoLevel&) = delete;
+  InfoLevel& operator=(const InfoLevel&) = delete;
+};
 
 // ---- Sockets
 

@@ -8,6 +8,7 @@
 #include "tornado/detail/callback.hpp"
 #include "tornado/gen.hpp"
 #include "tornado/netutil.hpp"
+#include "tornado/regex.hpp"
 #include "tornado/ssl.hpp"
 #include "tornado/stream_backend.hpp"
 
@@ -32,12 +33,13 @@ class StreamCore;
 /// Why a stream was closed by the library itself.
 enum class StreamErrc {
   closed = 1,          ///< It is closed; no error was the cause.
-  unsatisfiable_read,  ///< A delimiter did not come within `max_bytes`. Python:
-                       ///< `UnsatisfiableReadError`.
+  unsatisfiable_read,  ///< A delimiter, or what a regular expression matches, did not come within
+                       ///< `max_bytes`. Python: `UnsatisfiableReadError`.
   buffer_full,         ///< More than `max_buffer_size` came before a read was satisfied.
   truncated,           ///< A TLS connection has ended without the other end having said so: what
                        ///< came may not be all. Python: `ssl.SSLEOFError`.
   file_truncated,      ///< A file became shorter than what write_file was to send of it.
+  regex_limit,         ///< To look for a regular expression cost too much time or memory.
 };
 /// The category of StreamErrc.
 TORNADO_EXPORT const std::error_category& stream_category() noexcept;
@@ -161,6 +163,25 @@ class TORNADO_EXPORT IOStream {
   /// \throws std::invalid_argument  when `delimiter` is empty.
   [[nodiscard]] Future<std::string> read_until(
       std::string_view delimiter, std::optional<std::size_t> max_bytes = std::nullopt) const;
+  /// Reads up to and including the first match of `regex`; what follows it stays in the stream.
+  ///
+  ///     std::string headers = co_await stream.read_until_regex("\r?\n\r?\n", 65536);
+  ///
+  /// It is looked for, as in Python, in the bytes that have come and were not read, each time more
+  /// come. So what may match more or less matches what is there: `a+` does not wait for another
+  /// `a`, and `$` and `\Z` are where the bytes end for the time being. What matches nothing gives
+  /// an empty string, as soon as there is a byte. `^` and `\A` are where the read begins.
+  ///
+  /// A byte that no match can begin at is not looked at again. A pattern may yet take more time
+  /// than its input is worth; a search that does, above some tens of milliseconds and 60 more for
+  /// each megabyte in the buffer, or that needs above 32 MB of memory, closes the stream with
+  /// StreamErrc::regex_limit.
+  ///
+  /// \param regex      see Regex, whose errors come from here when it is made from text.
+  /// \param max_bytes  the match must end within so many bytes, or the stream is closed with
+  ///                   StreamErrc::unsatisfiable_read. None for no limit but max_buffer_size.
+  [[nodiscard]] Future<std::string> read_until_regex(
+      const Regex& regex, std::optional<std::size_t> max_bytes = std::nullopt) const;
   /// Fills `buffer`, which must live until the Future is done; with `Partial::yes` as much of it as
   /// there are bytes, 1 or more. More than fits stays in the stream.
   ///

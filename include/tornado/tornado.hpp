@@ -12,6 +12,7 @@
 #include "tornado/iostream.hpp"
 #include "tornado/log.hpp"
 #include "tornado/netutil.hpp"
+#include "tornado/regex.hpp"
 #include "tornado/ssl.hpp"
 #include "tornado/stream_backend.hpp"
 #include "tornado/taskgroup.hpp"
