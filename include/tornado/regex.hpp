@@ -27,10 +27,9 @@ struct RegexCode;
 ///     std::string first = co_await stream.read_until_regex(line);
 ///
 /// The syntax is that of Python 3.11 and later; what is an error there is one here. It matches
-/// bytes:
-/// `\d`, `\s`, `\w`, `\b` and `(?i)` know ASCII only. docs/from-python.md lists what differs: flag
-/// `L` is refused, a repetition may count to 65535, groups may nest 200 deep. PCRE2 does the
-/// matching.
+/// bytes: `\d`, `\s`, `\w`, `\b` and `(?i)` know ASCII only. docs/from-python.md lists what
+/// differs: flag `L` is refused, a repetition may count to 65535, groups may nest 200 deep. PCRE2
+/// does the matching.
 ///
 /// A handle: copies share the compiled expression. The last 128 different ones that a thread made
 /// are remembered, as Python does, so that a literal in a loop is compiled once; looking one up
@@ -38,13 +37,10 @@ struct RegexCode;
 class TORNADO_EXPORT Regex {
  public:
   /// \param pattern  ends at its first NUL; one that contains NUL is given as std::string_view, or
-  /// has
-  ///                 `\0` instead.
-  /// \throws std::invalid_argument  from here on: when `pattern` is wrong, or too large. It says
-  /// what is
-  ///                                wrong, and at which byte of which pattern.
-  /// \throws std::system_error      with std::errc::not_supported, when the library was built
-  /// without
+  ///                 has `\0` instead.
+  /// \throws std::invalid_argument  from here on: when `pattern` is wrong, or too large; it says
+  ///                                what is wrong, and at which byte of which pattern.
+  /// \throws std::system_error      `std::errc::not_supported`, when the library was built without
   ///                                PCRE2 (CMake option TORNADO_WITH_PCRE2).
   Regex(const char* pattern) : Regex(std::string_view(pattern)) {}
   Regex(const std::string& pattern) : Regex(std::string_view(pattern)) {}
