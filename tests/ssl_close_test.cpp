@@ -13,6 +13,7 @@
 #include <utility>
 
 #include <sys/socket.h>
+#include <unistd.h>
 
 using namespace tornado;
 using test::client_context;
@@ -149,6 +150,19 @@ TEST_SUITE("iostream") {
     b.close();
     CHECK(result(loop, a.read_until_close()).size() < 8 * mb);
     CHECK(a.error() == StreamErrc::truncated);
+  }
+
+  TEST_CASE("SSLIOStream.write_file: of a file that shrinks does not look like an end in order") {
+    test::Loop loop;
+    const auto [a, b] = test::make_narrow_pair(test::Transport::tls);
+    const test::TemporaryFile file(test::pattern(2 * mb));
+    const auto written = b.write_file(file.path());
+    loop.iterate(5);
+    REQUIRE_FALSE(written.done());
+    REQUIRE(::truncate(file.path().c_str(), mb) == 0);
+    CHECK(result(loop, a.read_until_close()).size() < 2 * mb);
+    CHECK(a.error() == StreamErrc::truncated);
+    CHECK(why_closed(loop, written) == StreamErrc::file_truncated);
   }
 
   TEST_CASE("SSLIOStream: closed by both at once") {

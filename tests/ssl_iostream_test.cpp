@@ -354,7 +354,7 @@ TEST_SUITE("iostream") {
                     std::invalid_argument);
     CHECK_THROWS_AS(TCPServer{client_context()}, std::invalid_argument);
     CHECK_THROWS_AS(TCPServer{SSLContext()}, std::invalid_argument);
-    const auto [plain, other] = test::make_iostream_pair();
+    const auto [plain, other] = test::make_iostream_pair(test::Transport::tcp);
     CHECK_THROWS_AS(SSLIOStream{plain}, std::invalid_argument);
   }
 

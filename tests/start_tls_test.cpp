@@ -243,6 +243,21 @@ TEST_SUITE("iostream") {
     }
   }
 
+  TEST_CASE(
+      "IOStream.start_tls: what a read-ahead may have got comes before what is read directly") {
+    test::Loop loop;
+    auto [stream, wire] = test::make_wire_stream();
+    stream.set_close_callback([] {});
+    wait_until(loop, [wire = wire] { return wire->waits_to_read(); });
+    wire->incoming = "GET / HTTP/1.0\r\n\r\n";  // the wait is not over yet
+    const int reads = wire->reads;
+    const auto tls = stream.start_tls(ServerSide::yes, server_context());
+    loop.iterate(3);
+    CHECK(wire->reads == reads);
+    wire->wake_reader();
+    CHECK(why_closed(loop, tls).message() == "http request");
+  }
+
   TEST_CASE("IOStream.start_tls: cancelling it closes the stream") {
     test::Loop loop;
     const auto [server, client] = make_iostream_pair(Transport::tcp);
