@@ -65,7 +65,7 @@ int main() {
     best[4] = std::min(best[4], flood_in_asio(false));
     best[5] = std::min(best[5], flood_in_asio(true));
   }
-  print_header({"this", "Asio", "Asio+epoll"});
+  print_header({"here", "Asio", "Asio+epoll"});
   print_row("add_callback, each by the one before", {best[0], best[1], best[2]});
   print_row("add_callback from another thread", {best[3], best[4], best[5]});
 }

@@ -54,7 +54,7 @@ int main() {
     best[2] = std::min(best[2], loop.run_sync([] { return suspend_once(); }));
     best[3] = std::min(best[3], suspending_in_asio());
   }
-  print_header({"this", "Asio"});
+  print_header({"here", "Asio"});
   print_row("call and await, ready", {best[0], best[1]});
   print_row("call, suspend once, resume", {best[2], best[3]});
 }

@@ -65,7 +65,7 @@ int main() {
     keep_least(asio, timers_in_asio());
     keep_least(libuv, timers_in_libuv());
   }
-  print_header({"this", "Asio", "libuv"});
+  print_header({"here", "Asio", "libuv"});
   print_row("call_later", {ours.schedule, asio.schedule, libuv.schedule});
   print_row("remove_timeout", {ours.remove, asio.remove, libuv.remove});
   print_row("running a timeout", {ours.fire, asio.fire, libuv.fire});

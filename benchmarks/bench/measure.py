@@ -14,13 +14,13 @@ from peers import PROGRAMS
 
 TICK = os.sysconf("SC_CLK_TCK")
 MOST_OF_OTHERS = 0.05  # of a core
-ATTEMPTS = 5  # at a cell that others disturb
 
 
 @dataclass(frozen=True)
 class Workload:
     name: str
     label: str
+    short: str  # for the head of a column
     arguments: tuple  # of echo_load
     server: tuple = ()  # arguments of the server
     one_core: bool = False
@@ -28,18 +28,18 @@ class Workload:
 
 
 WORKLOADS = [
-    Workload("ping-pong-1", "ping-pong 64 B, 1 connection, both on one core",
+    Workload("ping-pong-1", "ping-pong 64 B, 1 connection, both on one core", "1 conn., one core",
              ("ping-pong", "--connections", "1"), one_core=True),
-    Workload("ping-pong-64", "ping-pong 64 B, 64 connections", ("ping-pong",)),
-    Workload("ping-pong-1000", "ping-pong 64 B, 1000 connections",
+    Workload("ping-pong-64", "ping-pong 64 B, 64 connections", "64 conn.", ("ping-pong",)),
+    Workload("ping-pong-1000", "ping-pong 64 B, 1000 connections", "1000 conn.",
              ("ping-pong", "--connections", "1000")),
-    Workload("ping-pong-4k", "ping-pong 4 KiB, 64 connections", ("ping-pong", "--size", "4096")),
-    Workload("stream", "stream, 4 connections, 64 KiB chunks", ("stream", "--connections", "4"),
+    Workload("ping-pong-4k", "ping-pong 4 KiB, 64 connections", "4 KiB, 64 conn.", ("ping-pong", "--size", "4096")),
+    Workload("stream", "stream, 4 connections, 64 KiB chunks", "stream", ("stream", "--connections", "4"),
              ("--buffer", "65536"), unit="chunk"),
-    Workload("churn", "churn (connect, echo, close), 64 at a time", ("churn",), unit="connection"),
-    Workload("lines", "32 B lines, 16 deep, answered one by one", ("lines",), ("--mode", "lines"),
+    Workload("churn", "churn (connect, echo, close), 64 at a time", "churn", ("churn",), unit="connection"),
+    Workload("lines", "32 B lines, 16 deep, answered one by one", "lines", ("lines",), ("--mode", "lines"),
              unit="line"),
-    Workload("idle", "ping-pong 64 B, 100 connections beside 9,000 idle ones",
+    Workload("idle", "ping-pong 64 B, 100 connections beside 9,000 idle ones", "beside idle",
              ("idle", "--connections", "100")),
 ]
 
@@ -121,13 +121,13 @@ def load(server, arguments, seconds, core=None):
     return result
 
 
-def measure(peer, workload, seconds):
-    """A cell; again, when others disturb it. \\returns its least disturbed measurement."""
+def measure(peer, workload, seconds, attempts):
+    """A cell; again, up to `attempts` times in all, when others disturb it. \\returns its least disturbed measurement."""
     server_core, client_core = cores()
     if workload.one_core:
         client_core = server_core
     best = None
-    for _ in range(ATTEMPTS):
+    for _ in range(attempts):
         with Server(peer, workload.server, server_core) as server:
             result = load(server, workload.arguments, seconds, client_core)
         if best is None or result["others"] < best["others"]:

@@ -75,7 +75,7 @@ def output_of(*command):
 
 def build_cpp():
     run(["cmake", "--preset", "release", "-B", BUILD, "--log-level=WARNING",
-         f"-DCMAKE_CXX_FLAGS_RELEASE={CXX_FLAGS}", "-DCMAKE_CXX_COMPILER=g++"], cwd=ROOT)
+         f"-DCMAKE_CXX_FLAGS_RELEASE={CXX_FLAGS}"], cwd=ROOT, env=os.environ | {"CXX": "g++"})
     run(["cmake", "--build", BUILD, "--target", "benchmarks/all"], cwd=ROOT)
 
 

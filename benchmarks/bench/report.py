@@ -84,7 +84,11 @@ def peer_table(summary, peers, workloads, value):
     """A row for each peer, a column for each workload."""
     rows = [[peer.label, *[value(each.name, peer.name) for each in workloads]] for peer in peers]
     rows = [row for row in rows if any(row[1:])]
-    return table(["", *[each.label for each in workloads]], rows)
+    return table(["", *[each.short for each in workloads]], rows)
+
+
+def workload_list(workloads):
+    return "\n".join(f"- {each.short}: {each.label}" for each in workloads)
 
 
 def syscall_table(peers, syscalls):
@@ -136,12 +140,13 @@ def page(results, peers):
     if results["missing"]:
         parts.append("Left out here:\n\n" + "\n".join(f"- {line}" for line in results["missing"]))
     if summary.workloads:
-        parts.append(ECHO.format(ratio=ratio, cpu_ratio=cpu_ratio, cpu=cpu, user=user,
+        parts.append(ECHO.format(workloads=workload_list(summary.workloads), ratio=ratio, cpu_ratio=cpu_ratio, cpu=cpu, user=user,
                                  throughput=throughput))
     if any(each.name == "idle" for each in summary.workloads):
+        pieces = results["in_process"]["stream_memory"]
         rows = [[peer.label, number(summary.memory(peer.name), 0)] for peer in peers if not peer.only]
         parts.append(MEMORY.format(table=table(["", "bytes per connection"], rows),
-                                   pieces=table(*breakdown(results["in_process"]["stream_memory"]))))
+                                   pieces=table(pieces[0], pieces[1:])))
     if results["syscalls"]:
         parts.append(SYSCALLS.format(table=syscall_table(peers, results["syscalls"])))
     tables = {name: rows for name, rows in results["in_process"].items() if name != "stream_memory"}
@@ -152,10 +157,6 @@ def page(results, peers):
     if results["loops"]:
         parts.append(LOOPS.format(table=loops_table(results["loops"])))
     return "\n\n".join(part.strip("\n") for part in parts) + "\n"
-
-
-def breakdown(rows):
-    return rows[0], rows[1:]
 
 
 def warning(results, summary):
@@ -195,6 +196,10 @@ have one of 4 KiB per connection, or of 64 KiB for the stream.
 """
 
 ECHO = """
+## Workloads
+
+{workloads}
+
 ## Throughput, over that of epoll by hand
 
 Higher is better.
@@ -236,7 +241,8 @@ now wait for more, their handlers and read buffers included. The kernel's memory
 
 ![Bytes per idle connection](benchmarks/memory.svg)
 
-What this library holds for each, without what malloc adds (`benchmarks/stream_memory.cpp`):
+What this library keeps for each (`benchmarks/stream_memory.cpp`): the pieces by what was asked for, the
+bytes with what malloc adds.
 
 {pieces}
 """

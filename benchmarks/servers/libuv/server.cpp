@@ -4,10 +4,9 @@
 // that of the write.
 #include "../options.hpp"
 
-#include <cstdlib>
-#include <cstring>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include <netinet/in.h>
 #include <uv.h>
@@ -23,49 +22,45 @@ struct Connection {
 
 struct WriteRequest {
   uv_write_t request;
-  uv_buf_t buffer;
+  std::string data;
 };
 
 void allocate(uv_handle_t*, size_t suggested_size, uv_buf_t* buffer) {
-  *buffer = uv_buf_init(static_cast<char*>(std::malloc(suggested_size)),
-                        static_cast<unsigned>(suggested_size));
+  static std::vector<char> memory(suggested_size);
+  *buffer = uv_buf_init(memory.data(), static_cast<unsigned>(memory.size()));
 }
 
-void on_written(uv_write_t* request, int) {
-  auto* write = reinterpret_cast<WriteRequest*>(request);
-  std::free(write->buffer.base);
-  delete write;
-}
+void on_written(uv_write_t* request, int) { delete reinterpret_cast<WriteRequest*>(request); }
 
-void write(uv_stream_t* stream, char* data, std::size_t size) {
-  auto* request = new WriteRequest{{}, uv_buf_init(data, static_cast<unsigned>(size))};
-  uv_write(&request->request, stream, &request->buffer, 1, on_written);
+void write(uv_stream_t* stream, std::string_view data) {
+  uv_buf_t buffer = uv_buf_init(const_cast<char*>(data.data()), static_cast<unsigned>(data.size()));
+  const int sent = uv_try_write(stream, &buffer, 1);
+  if (sent > 0) data.remove_prefix(static_cast<std::size_t>(sent));
+  if (data.empty()) return;
+  auto* rest = new WriteRequest{{}, std::string(data)};
+  buffer = uv_buf_init(rest->data.data(), static_cast<unsigned>(rest->data.size()));
+  uv_write(&rest->request, stream, &buffer, 1, on_written);
 }
 
 void write_lines(uv_stream_t* stream, std::string_view data) {
-  auto& part = reinterpret_cast<Connection*>(stream)->part;
+  std::string& part = reinterpret_cast<Connection*>(stream)->part;
   part += data;
-  std::size_t begin = 0;
-  for (auto end = part.find('\n'); end != part.npos; end = part.find('\n', begin)) {
-    const std::size_t size = end + 1 - begin;
-    auto* line = static_cast<char*>(std::malloc(size));
-    std::memcpy(line, part.data() + begin, size);
-    write(stream, line, size);
-    begin = end + 1;
+  std::string_view rest = part;
+  for (auto end = rest.find('\n'); end != rest.npos; end = rest.find('\n')) {
+    write(stream, rest.substr(0, end + 1));
+    rest.remove_prefix(end + 1);
   }
-  part.erase(0, begin);
+  part.erase(0, part.size() - rest.size());
 }
 
 void on_read(uv_stream_t* stream, ssize_t count, const uv_buf_t* buffer) {
-  if (count > 0 && !lines) {
-    write(stream, buffer->base, static_cast<std::size_t>(count));
-    return;
+  if (count < 0) {
+    uv_close(reinterpret_cast<uv_handle_t*>(stream),
+             [](uv_handle_t* handle) { delete reinterpret_cast<Connection*>(handle); });
+  } else if (count > 0) {
+    const std::string_view data(buffer->base, static_cast<std::size_t>(count));
+    lines ? write_lines(stream, data) : write(stream, data);
   }
-  if (count > 0) write_lines(stream, {buffer->base, static_cast<std::size_t>(count)});
-  std::free(buffer->base);
-  if (count >= 0) return;
-  uv_close(reinterpret_cast<uv_handle_t*>(stream),
-           [](uv_handle_t* handle) { delete reinterpret_cast<Connection*>(handle); });
 }
 
 void on_connection(uv_stream_t* server, int status) {
