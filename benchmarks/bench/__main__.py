@@ -56,7 +56,8 @@ def measure_cells(peers, workloads, rounds, seconds, attempts):
                 if peer.only and workload.name not in peer.only:
                     continue
                 result = measure(peer, workload, seconds, attempts)
-                cells.append({"workload": workload.name, "peer": peer.name, "round": number, **result})
+                cells.append({"workload": workload.name, "peer": peer.name, "round": number,
+                              **result})
     return cells
 
 

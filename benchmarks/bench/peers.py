@@ -41,15 +41,19 @@ def python_command(variant):
 def all_peers():
     return [
         Peer("epoll", "epoll by hand", program("epoll_server")),
-        Peer("epoll-batched", "epoll, batched by hand", program("epoll_server", "--variant", "batched"), ("lines",)),
+        Peer("epoll-batched", "epoll, batched by hand",
+             program("epoll_server", "--variant", "batched"), only=("lines",)),
         Peer("tornado-asio", "this library", program("tornado_asio_server")),
-        Peer("tornado-asio-awaited", "this library, writes awaited", program("tornado_asio_server", "--variant", "awaited")),
-        Peer("tornado-asio-buffered", "this library, buffered_writes", program("tornado_asio_server", "--variant", "buffered"), ("lines",)),
+        Peer("tornado-asio-awaited", "this library, writes awaited",
+             program("tornado_asio_server", "--variant", "awaited")),
+        Peer("tornado-asio-buffered", "this library, buffered_writes",
+             program("tornado_asio_server", "--variant", "buffered"), only=("lines",)),
         Peer("asio-callbacks", "Asio callbacks", program("asio_callbacks_server")),
         Peer("asio-awaitable", "Asio awaitable", program("asio_awaitable_server")),
         Peer("libuv", "libuv", program("libuv_server")),
         Peer("libevent", "libevent", program("libevent_server")),
-        Peer("go", "Go", program("go_server"), through_libc=False, environment={"GOMAXPROCS": "1"}),
+        Peer("go", "Go", program("go_server"), through_libc=False,
+             environment={"GOMAXPROCS": "1"}),
         Peer("tokio", "tokio", program("tokio_server")),
         Peer("tornado", "Tornado", python_command("asyncio")),
         Peer("tornado-uvloop", "Tornado, uvloop", python_command("uvloop")),
@@ -129,10 +133,11 @@ def available(peer):
 def versions():
     """What was measured, name to version."""
     python = python_command("asyncio")[0]
-    asio = output_of("sh", "-c", "echo '#include <asio/version.hpp>\nASIO_VERSION' | g++ -E -P -x c++ -")
-    lock = BUILD / "tokio/Cargo.lock"
-    tokio = re.search(r'name = "tokio"\nversion = "(.*?)"', lock.read_text()) if lock.exists() else None
+    asio = output_of("sh", "-c", "printf '#include <asio/version.hpp>\nASIO_VERSION' | g++ -E -P -xc++ -")
     asio = int(asio.splitlines()[-1]) if asio else 0
+    lock = BUILD / "tokio/Cargo.lock"
+    tokio = re.search(r'name = "tokio"\nversion = "(.*?)"', lock.read_text() if lock.exists() else "")
+    rust = " ".join(output_of("rustc", "--version").split()[:2])
     found = {
         "this library": output_of("git", "-C", str(ROOT), "describe", "--always", "--dirty"),
         "g++": f"{output_of('g++', '-dumpfullversion')}, {CXX_FLAGS}",
@@ -140,7 +145,7 @@ def versions():
         "libuv": output_of("pkg-config", "--modversion", "libuv"),
         "libevent": output_of("pkg-config", "--modversion", "libevent_core"),
         "Go": output_of("go", "env", "GOVERSION").removeprefix("go"),
-        "tokio": f"{tokio[1]}, {' '.join(output_of('rustc', '--version').split()[:2])}" if tokio else "",
+        "tokio": f"{tokio[1]}, {rust}" if tokio else "",
         "Tornado": output_of(python, "-c", "import tornado; print(tornado.version)"),
         "uvloop": output_of(python, "-c", "import uvloop; print(uvloop.__version__)"),
         "Python": output_of(python, "-c", "import platform; print(platform.python_version())"),

@@ -49,10 +49,12 @@ class Summary:
 
     def memory(self, peer):
         """Bytes per idle connection."""
-        return median_of(cell["bytes_per_connection"] for cell in self.rounds("idle", peer).values())
+        return median_of(cell["bytes_per_connection"]
+                         for cell in self.rounds("idle", peer).values())
 
     def disturbed(self, most):
-        return sum(cell["others"] > most for rounds in self.cells.values() for cell in rounds.values())
+        return sum(cell["others"] > most
+                   for rounds in self.cells.values() for cell in rounds.values())
 
     def count(self):
         return sum(map(len, self.cells.values()))
@@ -107,7 +109,8 @@ def syscall_table(peers, syscalls):
 def in_process_table(results):
     """Of {benchmark: [header, row, ...]}, whose columns are the same but for the number."""
     columns = max((rows[0] for rows in results.values()), key=len)[1:]
-    columns = list(dict.fromkeys([*columns, *[name for rows in results.values() for name in rows[0][1:]]]))
+    for rows in results.values():
+        columns += [name for name in rows[0][1:] if name not in columns]
     lines = []
     for rows in results.values():
         for row in rows[1:]:
@@ -144,7 +147,8 @@ def page(results, peers):
                                  throughput=throughput))
     if any(each.name == "idle" for each in summary.workloads):
         pieces = results["in_process"]["stream_memory"]
-        rows = [[peer.label, number(summary.memory(peer.name), 0)] for peer in peers if not peer.only]
+        rows = [[peer.label, number(summary.memory(peer.name), 0)]
+                for peer in peers if not peer.only]
         parts.append(MEMORY.format(table=table(["", "bytes per connection"], rows),
                                    pieces=table(pieces[0], pieces[1:])))
     if results["syscalls"]:
