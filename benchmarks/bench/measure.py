@@ -24,21 +24,24 @@ class Workload:
     arguments: tuple  # of echo_load
     server: tuple = ()  # arguments of the server
     one_core: bool = False
-    unit: str = "message"
 
 
 WORKLOADS = [
     Workload("ping-pong-1", "ping-pong 64 B, 1 connection, both on one core", "1 conn., one core",
              ("ping-pong", "--connections", "1"), one_core=True),
-    Workload("ping-pong-64", "ping-pong 64 B, 64 connections", "64 conn.", ("ping-pong",)),
+    Workload("ping-pong-64", "ping-pong 64 B, 64 connections", "64 conn.",
+             ("ping-pong",)),
     Workload("ping-pong-1000", "ping-pong 64 B, 1000 connections", "1000 conn.",
              ("ping-pong", "--connections", "1000")),
-    Workload("ping-pong-4k", "ping-pong 4 KiB, 64 connections", "4 KiB, 64 conn.", ("ping-pong", "--size", "4096")),
-    Workload("stream", "stream, 4 connections, 64 KiB chunks", "stream", ("stream", "--connections", "4"),
-             ("--buffer", "65536"), unit="chunk"),
-    Workload("churn", "churn (connect, echo, close), 64 at a time", "churn", ("churn",), unit="connection"),
-    Workload("lines", "32 B lines, 16 deep, answered one by one", "lines", ("lines",), ("--mode", "lines"),
-             unit="line"),
+    Workload("ping-pong-4k", "ping-pong 4 KiB, 64 connections", "4 KiB, 64 conn.",
+             ("ping-pong", "--size", "4096")),
+    Workload("stream", "stream, 4 connections, 64 KiB chunks", "stream",
+             ("stream", "--connections", "4"),
+             ("--buffer", "65536")),
+    Workload("churn", "churn (connect, echo, close), 64 at a time", "churn",
+             ("churn",)),
+    Workload("lines", "32 B lines, 16 deep, answered one by one", "lines",
+             ("lines",), ("--mode", "lines")),
     Workload("idle", "ping-pong 64 B, 100 connections beside 9,000 idle ones", "beside idle",
              ("idle", "--connections", "100")),
 ]
