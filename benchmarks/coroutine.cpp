@@ -2,16 +2,13 @@
 //
 // What a coroutine costs here and in asio::awaitable: calling and awaiting one that is ready, and
 // suspending once through the loop. Nanoseconds each, the least of several rounds, the two taking
-// turns in one process, and the ratio. Each in a file of its own, as in the programs that use one
+// turns in one process. Each in a file of its own, as in the programs that use one
 // of them: how much g++ inlines depends on what else a file holds.
 #include "coroutine.hpp"
 
 #include <tornado/tornado.hpp>
 
-#include <fmt/format.h>
-
 #include <algorithm>
-#include <chrono>
 #include <limits>
 #include <stdexcept>
 
@@ -28,7 +25,7 @@ Future<double> call_ready() {
   int sum = 0;
   for (int i = 0; i < calls; ++i) sum += co_await ready(i & 1);
   if (sum != calls / 2) throw std::logic_error("a result was wrong");
-  co_return nanoseconds_each(begin);
+  co_return nanoseconds_each(begin, calls);
 }
 
 // A coroutine that waits for a Future which another completes: the way through the turn's queue.
@@ -42,11 +39,7 @@ Future<double> suspend_once() {
     gate.set_result();
     co_await std::move(waiting);
   }
-  co_return nanoseconds_each(begin);
-}
-
-void print(const char* what, double ours, double asios) {
-  fmt::print("{:<36} {:>8.1f} {:>8.1f} {:>8.2f}\n", what, ours, asios, ours / asios);
+  co_return nanoseconds_each(begin, calls);
 }
 
 }  // namespace
@@ -61,7 +54,7 @@ int main() {
     best[2] = std::min(best[2], loop.run_sync([] { return suspend_once(); }));
     best[3] = std::min(best[3], suspending_in_asio());
   }
-  fmt::print("{:<36} {:>8} {:>8} {:>8}\n", "nanoseconds each", "tornado", "asio", "ratio");
-  print("call and await, ready", best[0], best[1]);
-  print("call, suspend once, resume", best[2], best[3]);
+  print_header({"here", "Asio"});
+  print_row("call and await, ready", {best[0], best[1]});
+  print_row("call, suspend once, resume", {best[2], best[3]});
 }

@@ -25,7 +25,7 @@ asio::awaitable<double> call_ready_asio() {
   int sum = 0;
   for (int i = 0; i < calls; ++i) sum += co_await ready_asio(i & 1);
   if (sum != calls / 2) throw std::logic_error("a result was wrong");
-  co_return nanoseconds_each(begin);
+  co_return nanoseconds_each(begin, calls);
 }
 
 asio::awaitable<void> wait_for_asio(asio::io_context& io) {
@@ -35,7 +35,7 @@ asio::awaitable<void> wait_for_asio(asio::io_context& io) {
 asio::awaitable<double> suspend_once_asio(asio::io_context& io) {
   const auto begin = Clock::now();
   for (int i = 0; i < calls; ++i) co_await wait_for_asio(io);
-  co_return nanoseconds_each(begin);
+  co_return nanoseconds_each(begin, calls);
 }
 
 asio::io_context io(1);
