@@ -75,6 +75,22 @@ Future<void> read_until() {
   }
 }
 
+Future<void> read_until_regex() {
+  const auto [server, client] = connected();
+  client.write("one\r\n\r\ntwo\n\nthree, for ever");
+  for (int i = 0; i < 2; ++i) {
+    const std::string part = co_await server.read_until_regex("\r?\n\r?\n", 100);
+    fmt::print("{} bytes\n", part.size());
+  }
+  const Regex hard("(e+)+!");  // kept, for many reads
+  client.write(std::string(100, 'e'));
+  try {
+    co_await server.read_until_regex(hard);
+  } catch (const StreamClosedError& error) {
+    fmt::print("{}\n", error.real_error() == StreamErrc::regex_limit);
+  }
+}
+
 Future<void> read_into() {
   const auto [server, client] = connected();
   client.write("0123456789");
@@ -241,9 +257,9 @@ Future<void> pipes() {
 
 int main() {
   IOLoop& io_loop = IOLoop::current();
-  for (auto* example :
-       {connect, read_bytes, read_until, read_into, read_until_close, cancel_a_read, write, flush,
-        drain, buffered_writes, write_file, shutdown_write, copy, close, buffer_full}) {
+  for (auto* example : {connect, read_bytes, read_until, read_until_regex, read_into,
+                        read_until_close, cancel_a_read, write, flush, drain, buffered_writes,
+                        write_file, shutdown_write, copy, close, buffer_full}) {
     io_loop.run_sync(example);
   }
   handles();
