@@ -48,7 +48,8 @@ void fatal(const char* message) noexcept {
 // Before Asio 1.27 io_context's own members die before its services have let go of their handlers.
 class LoopCore::Context : public asio::io_context {
  public:
-  Context() : asio::io_context(1) {}
+  // One thread runs it; others only post.
+  Context() : asio::io_context(ASIO_CONCURRENCY_HINT_UNSAFE_IO) {}
   ~Context() { shutdown(); }
 };
 

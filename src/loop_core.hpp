@@ -92,6 +92,37 @@ struct AsioContext {
   std::optional<asio::strand<asio::io_context::executor_type>> strand;
 };
 
+/// Memory for Asio's operations from this thread's lists: Asio by itself keeps two.
+template <class T>
+class HandlerAllocator {
+ public:
+  using value_type = T;
+  HandlerAllocator() = default;
+  template <class U>
+  explicit(false) HandlerAllocator(const HandlerAllocator<U>&) noexcept {}
+  T* allocate(std::size_t count) { return static_cast<T*>(detail::allocate(count * sizeof(T))); }
+  void deallocate(T* memory, std::size_t count) noexcept {
+    detail::deallocate(memory, count * sizeof(T));
+  }
+  friend bool operator==(HandlerAllocator, HandlerAllocator) noexcept { return true; }
+};
+
+/// `F` as a handler whose operation is allocated so.
+template <class F>
+class AllocatingHandler {
+ public:
+  using allocator_type = HandlerAllocator<void>;
+  explicit AllocatingHandler(F&& f) : f_(std::move(f)) {}
+  allocator_type get_allocator() const noexcept { return {}; }
+  template <class... Args>
+  void operator()(Args&&... args) {
+    f_(std::forward<Args>(args)...);
+  }
+
+ private:
+  F f_;
+};
+
 class LoopCore : public std::enable_shared_from_this<LoopCore> {
  public:
   /// With a context of its own, or an application's: then adapt() is to follow.
@@ -124,7 +155,7 @@ class LoopCore : public std::enable_shared_from_this<LoopCore> {
   template <class F, class Start>
   void with_handler(F f, Start start) {
     if (!adapted_) {
-      start(std::move(f));
+      start(AllocatingHandler<F>(std::move(f)));
       return;
     }
     auto guarded = [core = shared_from_this(), f = std::move(f)](const auto&... args) mutable {

@@ -2,6 +2,7 @@
 #include "pipe_backend.hpp"
 
 #include "loop_core.hpp"
+#include "posix_io.hpp"
 #include "sigpipe_guard.hpp"
 #include "socket_backend.hpp"
 #include "tornado/asio.hpp"
@@ -29,14 +30,6 @@
 
 namespace tornado::detail {
 namespace {
-
-std::error_code last_error() {
-  const int error = errno;
-  if (error == EAGAIN || error == EWOULDBLOCK) {
-    return std::make_error_code(std::errc::operation_would_block);
-  }
-  return {error, std::system_category()};
-}
 
 [[noreturn]] void refuse(int fd, int error, const char* why = "") {
   throw std::system_error(error, std::system_category(),
@@ -87,26 +80,17 @@ class PipeBackend final : public CancellableBackend {
   void take_ownership() noexcept { owns_ = true; }
 
   Result read_from_fd(char* buffer, std::size_t size) noexcept override {
-    for (;;) {
-      const ssize_t count = ::read(fd(), buffer, size);
-      if (count >= 0) return Result(static_cast<std::size_t>(count));
-      if (errno != EINTR) return Result(0, last_error());
-    }
+    return result_of([&] { return ::read(fd(), buffer, size); });
   }
 
   Result write_to_fd(std::span<const std::string_view> chunks) noexcept override {
-    std::array<iovec, 16> vectors;
-    const std::size_t count = std::min(chunks.size(), vectors.size());
-    for (std::size_t i = 0; i < count; ++i) {
-      vectors[i] = {const_cast<char*>(chunks[i].data()), chunks[i].size()};
-    }
+    std::array<iovec, 16> room;
+    const std::span<iovec> vectors = as_iovecs(chunks, room);
     SigpipeGuard guard;  // there is no MSG_NOSIGNAL for pipes
-    for (;;) {
-      const ssize_t sent = ::writev(fd(), vectors.data(), static_cast<int>(count));
-      if (sent >= 0) return Result(static_cast<std::size_t>(sent));
-      if (errno == EPIPE) guard.discard();
-      if (errno != EINTR) return Result(0, last_error());
-    }
+    const Result result =
+        result_of([&] { return ::writev(fd(), vectors.data(), static_cast<int>(vectors.size())); });
+    if (result.error == std::errc::broken_pipe) guard.discard();
+    return result;
   }
 
   void wait(Interest interest, std::span<char> early, Ready ready) override {

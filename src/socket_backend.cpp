@@ -2,6 +2,7 @@
 #include "socket_backend.hpp"
 
 #include "loop_core.hpp"
+#include "posix_io.hpp"
 #include "sigpipe_guard.hpp"
 #include "tornado/asio.hpp"
 
@@ -24,14 +25,6 @@
 namespace tornado::detail {
 namespace {
 
-std::error_code last_error() {
-  const int error = errno;
-  if (error == EAGAIN || error == EWOULDBLOCK) {
-    return std::make_error_code(std::errc::operation_would_block);
-  }
-  return {error, std::system_category()};
-}
-
 int protocol_family(const Socket& socket) { return socket.local_address().family(); }
 
 class SocketBackend final : public ReleasableBackend {
@@ -52,32 +45,20 @@ class SocketBackend final : public ReleasableBackend {
   }
 
   Result read_from_fd(char* buffer, std::size_t size) noexcept override {
-    for (;;) {
-      const ssize_t count = ::recv(fd(), buffer, size, 0);
-      if (count >= 0) return Result(static_cast<std::size_t>(count));
-      if (errno != EINTR) return Result(0, last_error());
-    }
+    return result_of([&] { return ::recv(fd(), buffer, size, 0); });
   }
 
   Result write_to_fd(std::span<const std::string_view> chunks) noexcept override {
-    std::array<iovec, 16> vectors;
-    const std::size_t count = std::min(chunks.size(), vectors.size());
-    for (std::size_t i = 0; i < count; ++i) {
-      vectors[i] = {const_cast<char*>(chunks[i].data()), chunks[i].size()};
+    if (chunks.size() == 1) {
+      return result_of(
+          [&] { return ::send(fd(), chunks[0].data(), chunks[0].size(), MSG_NOSIGNAL); });
     }
-    for (;;) {
-      ssize_t sent;
-      if (count == 1) {
-        sent = ::send(fd(), vectors[0].iov_base, vectors[0].iov_len, MSG_NOSIGNAL);
-      } else {
-        msghdr message{};
-        message.msg_iov = vectors.data();
-        message.msg_iovlen = count;
-        sent = ::sendmsg(fd(), &message, MSG_NOSIGNAL);
-      }
-      if (sent >= 0) return Result(static_cast<std::size_t>(sent));
-      if (errno != EINTR) return Result(0, last_error());
-    }
+    std::array<iovec, 16> room;
+    const std::span<iovec> vectors = as_iovecs(chunks, room);
+    msghdr message{};
+    message.msg_iov = vectors.data();
+    message.msg_iovlen = vectors.size();
+    return result_of([&] { return ::sendmsg(fd(), &message, MSG_NOSIGNAL); });
   }
 
   std::error_code shutdown_write() noexcept override {
@@ -92,14 +73,15 @@ class SocketBackend final : public ReleasableBackend {
                     std::size_t length) noexcept override {
 #ifdef __linux__
     SigpipeGuard guard;  // sendfile has no MSG_NOSIGNAL
-    for (;;) {
+    const Result result = result_of([&] {
       auto position = static_cast<off_t>(offset);
-      const ssize_t sent = ::sendfile(fd(), file, &position, length);
-      if (sent >= 0) return Result(static_cast<std::size_t>(sent));
-      if (errno == EPIPE) guard.discard();
-      // What the file system cannot do.
-      if (errno == EINVAL || errno == ENOSYS) break;
-      if (errno != EINTR) return Result(0, last_error());
+      return ::sendfile(fd(), file, &position, length);
+    });
+    if (result.error == std::errc::broken_pipe) guard.discard();
+    // What the file system cannot do.
+    if (result.error != std::errc::invalid_argument &&
+        result.error != std::errc::function_not_supported) {
+      return result;
     }
 #endif
     return StreamBackend::write_file(file, offset, length);
@@ -166,7 +148,9 @@ class SocketBackend final : public ReleasableBackend {
   native_handle_type fileno() const noexcept override { return fd(); }
 
  private:
-  using Native = asio::generic::stream_protocol::socket;
+  // Not any_io_executor, whose calls are indirect.
+  using Native =
+      asio::basic_stream_socket<asio::generic::stream_protocol, asio::io_context::executor_type>;
 
   // native_handle() is not const in Asio.
   int fd() const noexcept { return const_cast<Native&>(socket_).native_handle(); }

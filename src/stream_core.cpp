@@ -82,7 +82,7 @@ void StreamCore::on_ready(StreamBackend::Interest interest, StreamBackend::Resul
     return;
   }
   // Armed before there was a connection. When there is one it is armed again.
-  if (says_unconnected(result.error) && (connecting_ || !reading())) return;
+  if (result.error && says_unconnected(result.error) && (connecting_ || !reading())) return;
   if (result.error) {
     shut(result.error);
     return;

@@ -35,7 +35,8 @@ Future<T> StreamCore::begin_read(const char* call, Read::Kind kind) {
   state->observed = true;  // nobody needs to be told that a stream was closed
   state->set_origin(this);
   state->add_ref();
-  read_ = Read();
+  read_.scanned = read_.filled = 0;
+  read_.partial = false;
   read_.state = Ref<StateBase>(state);
   read_.kind = kind;
   return future;
@@ -87,7 +88,7 @@ Future<std::string> StreamCore::read_until(std::string_view delimiter,
                                            std::optional<std::size_t> max_bytes) {
   if (delimiter.empty()) throw std::invalid_argument("IOStream::read_until: empty delimiter");
   auto future = begin_read<std::string>("read_until", Read::until);
-  read_.delimiter = delimiter;
+  if (read_.delimiter != delimiter) read_.delimiter = delimiter;
   read_.count = max_bytes.value_or(no_limit);
   return try_read(std::move(future));
 }
@@ -160,20 +161,21 @@ void StreamCore::put_back_filled() {
 template <class T>
 void StreamCore::deliver(T result) {
   const auto state = std::move(read_.state);
-  read_ = Read();
+  read_.kind = Read::none;
+  read_.regex.reset();
   auto& typed = static_cast<State<T>&>(*state);
   typed.emplace(std::move(result));
   typed.complete(Status::value);
 }
 
 std::string StreamCore::take_buffered(std::size_t count) {
-  std::string result;
   if (consumed_ == 0 && count == received_.size()) {
+    std::string result;
     result.swap(received_);
-  } else {
-    result = buffered().substr(0, count);
-    consume(count);
+    return result;
   }
+  std::string result(buffered().substr(0, count));
+  consume(count);
   return result;
 }
 
@@ -278,8 +280,8 @@ bool StreamCore::read_once() {
   const std::size_t size = direct ? read_.target.size() : chunk_size();
   char* buffer = direct ? read_.target.data() : loop_->chunk(size);
   const StreamBackend::Result result = backend_->read_from_fd(buffer, size);
-  if (result.error == std::errc::operation_would_block) return false;
   if (result.error) {
+    if (result.error == std::errc::operation_would_block) return false;
     shut(result.error);
   } else if (result.bytes == 0) {
     on_end();
@@ -303,20 +305,20 @@ void StreamCore::on_early_data(std::size_t count) {
     on_data(std::string_view(room.data(), count));
     return;
   }
-  if (borrowed_) {
+  if (borrowed_ || count >= chunk_size()) {
     on_data(std::string_view(room.data(), count));
     borrow(count);
     read_more();
     return;
   }
-  const std::size_t size = chunk_size();
+  const std::size_t size = chunk_size() - count;
   char* buffer = loop_->chunk(count + size);
   std::memcpy(buffer, room.data(), count);
   const StreamBackend::Result more = backend_->read_from_fd(buffer + count, size);
   borrow(count + more.bytes);
   on_data(std::string_view(buffer, count + more.bytes));
-  if (more.error == std::errc::operation_would_block) return;
   if (more.error) {
+    if (more.error == std::errc::operation_would_block) return;
     shut(more.error);
   } else if (more.bytes == 0) {
     on_end();

@@ -121,12 +121,12 @@ bool StreamCore::send_once() {
 
 /// False when nothing was sent.
 bool StreamCore::on_sent(const StreamBackend::Result& result) {
-  if (result.error == std::errc::operation_would_block) {
-    wait_to_write();
-    return false;
-  }
   if (result.error) {
-    on_write_error(result.error);
+    if (result.error == std::errc::operation_would_block) {
+      wait_to_write();
+    } else {
+      on_write_error(result.error);
+    }
     return false;
   }
   sent_ += result.bytes;
