@@ -205,7 +205,10 @@ void StreamCore::on_write_error(std::error_code error) {
 /// The waiting read is over.
 void StreamCore::on_ready_when_broken(const StreamBackend::Result& result) {
   if (result.bytes > 0) on_data(std::string_view(early().data(), result.bytes));
-  if (result.error && result.error != std::errc::operation_canceled) {
+  // What the system told it is why writing failed afterwards. A TLS connection that is truncated is
+  // so because writing failed.
+  if (result.error && result.error != std::errc::operation_canceled &&
+      result.error.category() != stream_category()) {
     shut(result.error);
   } else {
     end_broken();

@@ -388,9 +388,13 @@ class OpenSSLBackend final : public TlsBackend, private BioPeer {
     SSL_set_default_read_buffer_len(ssl_.get(), on ? bulk_size : 0);
   }
 
-  /// What a failed call of OpenSSL's has failed of.
+  /// What a failed call of OpenSSL's has failed of. OpenSSL says it of the first one only.
   std::error_code why() noexcept {
     failed_ = true;
+    if (!fatal_) fatal_ = explain_failure();
+    return fatal_;
+  }
+  std::error_code explain_failure() noexcept {
     const unsigned long code = ERR_peek_last_error();
     if (told_end_) {
       ERR_clear_error();
@@ -543,6 +547,7 @@ class OpenSSLBackend final : public TlsBackend, private BioPeer {
   bool has_name_ = false;
   bool finished_ = false;      // OpenSSL's part of the handshake
   bool failed_ = false;        // OpenSSL does no more
+  std::error_code fatal_;      // because of that
   bool said_goodbye_ = false;  // with a close_notify
 
   // What the stream waits for, and what is waited for below.
