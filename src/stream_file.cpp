@@ -16,9 +16,9 @@ namespace tornado::detail {
 namespace {
 
 // So much of a file is sent before the others get their turn: a fast reader might never block it.
-constexpr std::uint64_t most_per_turn = 4 * 1024 * 1024;
+constexpr std::uint64_t most_per_turn = std::uint64_t{4} * 1024 * 1024;
 // And so much at a time is read, for a backend that does not send files.
-constexpr std::size_t read_size = 64 * 1024;
+constexpr std::size_t read_size = std::size_t{64} * 1024;
 
 std::exception_ptr file_error(int error, const std::string& what) {
   return std::make_exception_ptr(

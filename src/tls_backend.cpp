@@ -28,9 +28,9 @@ constexpr std::size_t record_size = SSL3_RT_MAX_PLAIN_LENGTH;
 // Records that are sent together.
 constexpr std::size_t batch_size = 4 * record_size;
 // What is read together when much comes: as many records, with what encryption adds to each.
-constexpr std::size_t bulk_size = batch_size + 4 * 256;
+constexpr std::size_t bulk_size = batch_size + std::size_t{4} * 256;
 // A call that would read more than that leaves the rest for the next.
-constexpr std::size_t most_per_read = 1024 * 1024;
+constexpr std::size_t most_per_read = std::size_t{1024} * 1024;
 
 const std::error_code would_block = std::make_error_code(std::errc::operation_would_block);
 
