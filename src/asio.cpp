@@ -94,17 +94,11 @@ void require_releasable(const IOStream& stream) { StreamCore::share(stream)->req
 
 Future<DetachedSocket> detach_socket(IOStream stream) {
   const Ref<StreamCore> core = StreamCore::share(stream);
-  const StreamCore::ReadPause pause(*core);
   for (;;) {
     core->require_releasable();
     if (stream.closed()) throw StreamClosedError(stream.error());
-    if (stream.writing()) {
-      co_await stream.write("");  // behind all that was written
-    } else if (core->read_armed()) {
-      co_await core->end_read_ahead();
-    } else {
-      break;
-    }
+    if (!stream.writing()) break;
+    co_await stream.write("");  // behind all that was written
   }
   std::string received;
   Socket socket = core->detach(received);

@@ -65,11 +65,8 @@ class LoopClient : public Hook {
 
   /// Sends what was written.
   virtual void flush() noexcept = 0;
-  /// Starts the read that waits.
+  /// Goes on with the read that waits: tries, and has the backend wait if it must.
   virtual void arm() noexcept = 0;
-  /// Gives back what it has borrowed and not used since the last call. True when it has something
-  /// left.
-  virtual bool sweep() noexcept = 0;
   /// The loop goes: lets go of everything that belongs to it.
   virtual void on_loop_close() noexcept = 0;
 
@@ -232,8 +229,6 @@ class LoopCore : public std::enable_shared_from_this<LoopCore> {
   void add_dirty(LoopClient& client) noexcept;
   void add_arming(LoopClient& client) noexcept;
   void add_client(LoopClient& client) noexcept { clients_.push_back(client); }
-  /// Has the clients swept every second, until they have nothing left.
-  void sweep_later();
 
   void add_frame(Suspension& frame) noexcept { frames_.push_back(frame); }
   void add_callback(StateCallback& callback) noexcept { callbacks_.push_back(callback.link); }
@@ -308,6 +303,7 @@ class LoopCore : public std::enable_shared_from_this<LoopCore> {
   void open_signal_door();
   bool on_other_thread() const noexcept;
   void drain() noexcept;
+  void settle() noexcept;
   void post_drain() noexcept;
   void flush_dirty() noexcept;
   void run_iteration() noexcept;
@@ -315,12 +311,12 @@ class LoopCore : public std::enable_shared_from_this<LoopCore> {
   void arm_timer();
   void run_due() noexcept;
   void arm_reads() noexcept;
+  void count_arms() noexcept;
   void arm_listed(std::size_t limit) noexcept;
   void wait_for_signal();
   void on_signal() noexcept;
   void destroy_frames() noexcept;
   void drop_all() noexcept;
-  void sweep() noexcept;
 
   IOLoop& owner_;
   const unsigned generation_ = fork_generation();
@@ -350,6 +346,7 @@ class LoopCore : public std::enable_shared_from_this<LoopCore> {
   std::vector<LoopClient*> dirty_;
   std::vector<LoopClient*> flushing_;
   std::vector<LoopClient*> arming_;
+  std::vector<LoopClient*> arming_now_;
   bool arm_posted_ = false;
   // Whether reads are armed at once, or behind the other ready descriptors: see arm_reads().
   bool arm_at_once_ = true;
@@ -369,7 +366,6 @@ class LoopCore : public std::enable_shared_from_this<LoopCore> {
   List<StateCallback::Link> callbacks_;
   List<RemoteCell::Link> remotes_;
   List<LoopClient> clients_;
-  bool sweeps_ = false;
 
   std::unique_ptr<PollSet> poll_set_;
   SignalRing signals_;

@@ -1,18 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "pipe_backend.hpp"
 
-#include "loop_core.hpp"
+#include "descriptor.hpp"
 #include "posix_io.hpp"
 #include "sigpipe_guard.hpp"
-#include "socket_backend.hpp"
-#include "tornado/asio.hpp"
 
-#include <asio/buffer.hpp>
-#include <asio/error.hpp>
-#include <asio/posix/stream_descriptor.hpp>
 #include <fmt/format.h>
 
-#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <memory>
@@ -61,26 +55,19 @@ int set_up(int fd) {
   return status_flags;
 }
 
-class PipeBackend final : public CancellableBackend {
+class PipeBackend final : public StreamBackend {
  public:
-  PipeBackend(LoopCore& loop, int fd) : loop_(loop), descriptor_(loop.io()) {
-    require_pollable(fd);
-    write_only_ = (set_up(fd) & O_ACCMODE) == O_WRONLY;
-    std::error_code error;
-    descriptor_.assign(fd, error);
-    if (error) refuse(fd, error.value());
-  }
+  /// `fd` can be polled.
+  PipeBackend(LoopCore& loop, int fd)
+      : descriptor_(loop, fd), write_only_((set_up(fd) & O_ACCMODE) == O_WRONLY) {}
   ~PipeBackend() override {
-    if (owns_) {
-      close_fd();
-    } else if (descriptor_.is_open()) {
-      descriptor_.release();
-    }
+    if (owns_) descriptor_.close();
   }
   void take_ownership() noexcept { owns_ = true; }
 
   Result read_from_fd(char* buffer, std::size_t size) noexcept override {
-    return result_of([&] { return ::read(fd(), buffer, size); });
+    if (write_only_) return read_at_writing_end();
+    return descriptor_.read(result_of([&] { return ::read(fd(), buffer, size); }));
   }
 
   Result write_to_fd(std::span<const std::string_view> chunks) noexcept override {
@@ -93,39 +80,22 @@ class PipeBackend final : public CancellableBackend {
     return result;
   }
 
-  void wait(Interest interest, std::span<char> early, Ready ready) override {
+  void wait(Interest interest, Ready ready) override {
     if (interest == Interest::read && write_only_) {
-      wait_for_reader_to_go(std::move(ready));
-    } else if (interest == Interest::write || early.empty()) {
-      loop_.with_handler(
-          [ready = std::move(ready)](const std::error_code& error) mutable {
-            ready(Result(0, translated(error)));
-          },
-          [this, interest](auto handler) {
-            descriptor_.async_wait(
-                interest == Interest::write ? Native::wait_write : Native::wait_read,
-                std::move(handler));
-          });
-    } else {
-      loop_.with_handler(
-          [ready = std::move(ready)](const std::error_code& error, std::size_t bytes) mutable {
-            if (error == asio::error::eof) {
-              ready.end();
-            } else {
-              ready(Result(bytes, translated(error)));
-            }
-          },
-          [this, early](auto handler) {
-            descriptor_.async_read_some(asio::buffer(early.data(), early.size()),
-                                        std::move(handler));
-          });
+      reader_.emplace(std::move(ready));
+      ready = reader_->for_layer(*this, interest);
     }
+    descriptor_.wait(interest, std::move(ready));
+  }
+  void on_lower_ready(Interest, std::error_code) override {
+    // Else it is a terminal with input, opened for writing only: nothing ends that wait.
+    if (!descriptor_.is_open() || has_hung_up()) (*std::exchange(reader_, std::nullopt))();
   }
 
   /// Of a pipe that can only be written to, that is all there was.
   std::error_code shutdown_write() noexcept override {
     if (write_only_) {
-      close_descriptor();
+      descriptor_.close();
     } else if (::shutdown(fd(), SHUT_WR) != 0) {
       return errno == ENOTSOCK ? std::make_error_code(std::errc::operation_not_supported)
                                : last_error();
@@ -134,65 +104,36 @@ class PipeBackend final : public CancellableBackend {
   }
 
   void close_fd() noexcept override {
-    close_descriptor();
-    const auto given_up = std::exchange(never_, std::nullopt);
-  }
-
-  void cancel_waits() noexcept override {
-    std::error_code ignored;
-    descriptor_.cancel(ignored);
-    if (!never_) return;
-    loop_.post_handler([ready = std::move(*std::exchange(never_, std::nullopt))]() mutable {
-      ready(Result(0, std::make_error_code(std::errc::operation_canceled)));
-    });
+    descriptor_.close();
+    const auto given_up = std::exchange(reader_, std::nullopt);
   }
 
   native_handle_type fileno() const noexcept override { return fd(); }
 
  private:
-  using Native = asio::posix::stream_descriptor;
-
-  void close_descriptor() noexcept {
-    if (!descriptor_.is_open()) return;
-    loop_.leave_parent();
-    std::error_code ignored;
-    descriptor_.close(ignored);
-  }
-
-  /// There is nothing to read at the writing end of a pipe, but that the other end is closed.
-  void wait_for_reader_to_go(Ready ready) {
-    loop_.with_handler(
-        [this, ready = std::move(ready)](const std::error_code& error) mutable {
-          if (!descriptor_.is_open()) {
-            ready.end();  // by shutdown_write
-          } else if (error) {
-            ready(Result(0, translated(error)));
-          } else if (has_hung_up()) {
-            ready(Result(0, {EPIPE, std::system_category()}));
-          } else {
-            never_.emplace(std::move(ready));  // a terminal with input, opened for writing only
-          }
-        },
-        [this](auto handler) { descriptor_.async_wait(Native::wait_read, std::move(handler)); });
+  /// There is nothing to read, but that the other end is closed; or this one, by shutdown_write.
+  Result read_at_writing_end() const noexcept {
+    if (!descriptor_.is_open()) return {0};
+    if (has_hung_up()) return {0, {EPIPE, std::system_category()}};
+    return {0, std::make_error_code(std::errc::operation_would_block)};
   }
   bool has_hung_up() const noexcept {
     pollfd poll{fd(), 0, 0};
     return ::poll(&poll, 1, 0) == 1;
   }
 
-  // native_handle() is not const in Asio.
-  int fd() const noexcept { return const_cast<Native&>(descriptor_).native_handle(); }
+  int fd() const noexcept { return descriptor_.get(); }
 
-  LoopCore& loop_;  // the stream's, which holds this
-  Native descriptor_;
+  Descriptor descriptor_;
   bool owns_ = false;
-  bool write_only_ = false;
-  std::optional<Ready> never_;  // a wait that nothing can end but closing
+  const bool write_only_;
+  std::optional<Ready> reader_;  // of a pipe that can only be written to
 };
 
 }  // namespace
 
 IOStream make_pipe_stream(native_handle_type fd, const IOStreamOptions& options) {
+  require_pollable(fd);
   auto backend = std::make_unique<PipeBackend>(LoopCore::current(), fd);
   PipeBackend& pipe = *backend;
   IOStream stream(std::move(backend), options);

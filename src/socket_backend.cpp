@@ -1,16 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "socket_backend.hpp"
 
-#include "loop_core.hpp"
+#include "descriptor.hpp"
 #include "posix_io.hpp"
 #include "sigpipe_guard.hpp"
-#include "tornado/asio.hpp"
 
-#include <asio/buffer.hpp>
-#include <asio/error.hpp>
-#include <asio/generic/stream_protocol.hpp>
-
-#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <system_error>
@@ -25,27 +19,27 @@
 namespace tornado::detail {
 namespace {
 
-int protocol_family(const Socket& socket) { return socket.local_address().family(); }
+void require_stream_socket(int fd) {
+  int type = 0;
+  socklen_t length = sizeof type;
+  if (::getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &length) != 0) {
+    throw std::system_error(errno, std::system_category(), "IOStream: the socket");
+  }
+  if (type != SOCK_STREAM) {
+    throw std::system_error(std::make_error_code(std::errc::wrong_protocol_type),
+                            "IOStream takes stream sockets only");
+  }
+}
 
 class SocketBackend final : public ReleasableBackend {
  public:
-  SocketBackend(LoopCore& loop, Socket socket) : loop_(loop), socket_(loop.io()) {
-    int type = 0;
-    socklen_t length = sizeof type;
-    if (::getsockopt(socket.native_handle(), SOL_SOCKET, SO_TYPE, &type, &length) != 0) {
-      throw std::system_error(errno, std::system_category(), "IOStream: the socket");
-    }
-    if (type != SOCK_STREAM) {
-      throw std::system_error(std::make_error_code(std::errc::wrong_protocol_type),
-                              "IOStream takes stream sockets only");
-    }
-    socket_.assign(asio::generic::stream_protocol(protocol_family(socket), 0),
-                   socket.native_handle());
+  SocketBackend(LoopCore& loop, Socket& socket) : descriptor_(loop, socket.native_handle()) {
     static_cast<void>(socket.release());
   }
+  ~SocketBackend() override { descriptor_.close(); }
 
   Result read_from_fd(char* buffer, std::size_t size) noexcept override {
-    return result_of([&] { return ::recv(fd(), buffer, size, 0); });
+    return descriptor_.read(result_of([&] { return ::recv(fd(), buffer, size, 0); }));
   }
 
   Result write_to_fd(std::span<const std::string_view> chunks) noexcept override {
@@ -87,46 +81,13 @@ class SocketBackend final : public ReleasableBackend {
     return StreamBackend::write_file(file, offset, length);
   }
 
-  void wait(Interest interest, std::span<char> early, Ready ready) override {
-    if (interest == Interest::write || early.empty()) {
-      loop_.with_handler(
-          [ready = std::move(ready)](const std::error_code& error) mutable {
-            ready(Result(0, translated(error)));
-          },
-          [this, interest](auto handler) {
-            socket_.async_wait(interest == Interest::write ? Native::wait_write : Native::wait_read,
-                               std::move(handler));
-          });
-      return;
-    }
-    loop_.with_handler(
-        [ready = std::move(ready)](const std::error_code& error, std::size_t bytes) mutable {
-          if (error == asio::error::eof) {
-            ready.end();
-          } else {
-            ready(Result(bytes, translated(error)));
-          }
-        },
-        [this, early](auto handler) {
-          socket_.async_read_some(asio::buffer(early.data(), early.size()), std::move(handler));
-        });
+  void wait(Interest interest, Ready ready) override {
+    descriptor_.wait(interest, std::move(ready));
   }
 
-  ~SocketBackend() override { close_fd(); }
+  void close_fd() noexcept override { descriptor_.close(); }
 
-  void close_fd() noexcept override {
-    if (!socket_.is_open()) return;
-    loop_.leave_parent();
-    std::error_code ignored;
-    socket_.close(ignored);
-  }
-
-  void cancel_waits() noexcept override {
-    std::error_code ignored;
-    socket_.cancel(ignored);
-  }
-
-  native_handle_type release() override { return socket_.release(); }
+  native_handle_type release() override { return descriptor_.release(); }
 
   std::error_code connect(const Address& address) noexcept override {
     if (::connect(fd(), static_cast<const sockaddr*>(address.data()),
@@ -148,21 +109,16 @@ class SocketBackend final : public ReleasableBackend {
   native_handle_type fileno() const noexcept override { return fd(); }
 
  private:
-  // Not any_io_executor, whose calls are indirect.
-  using Native =
-      asio::basic_stream_socket<asio::generic::stream_protocol, asio::io_context::executor_type>;
+  int fd() const noexcept { return descriptor_.get(); }
 
-  // native_handle() is not const in Asio.
-  int fd() const noexcept { return const_cast<Native&>(socket_).native_handle(); }
-
-  LoopCore& loop_;  // the stream's, which holds this
-  Native socket_;
+  Descriptor descriptor_;
 };
 
 }  // namespace
 
 std::unique_ptr<StreamBackend> make_socket_backend(Socket socket) {
-  return std::make_unique<SocketBackend>(LoopCore::current(), std::move(socket));
+  require_stream_socket(socket.native_handle());
+  return std::make_unique<SocketBackend>(LoopCore::current(), socket);
 }
 
 }  // namespace tornado::detail

@@ -9,15 +9,8 @@
 
 namespace tornado::detail {
 
-class CancellableBackend : public StreamBackend {
- public:
-  /// Ends all waits; those that came already still tell what they got, the others
-  /// `std::errc::operation_canceled`.
-  virtual void cancel_waits() noexcept = 0;
-};
-
 /// A backend whose socket can be taken out.
-class ReleasableBackend : public CancellableBackend {
+class ReleasableBackend : public StreamBackend {
  public:
   /// The handle, which is the caller's from now on.
   virtual native_handle_type release() = 0;

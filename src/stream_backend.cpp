@@ -21,7 +21,7 @@ StreamBackend::Result StreamBackend::write_file(native_handle_type, std::uint64_
   return {0, std::make_error_code(std::errc::operation_not_supported)};
 }
 native_handle_type StreamBackend::fileno() const noexcept { return Socket::invalid_handle; }
-void StreamBackend::on_lower_ready(Interest, Result, bool) {}
+void StreamBackend::on_lower_ready(Interest, std::error_code) {}
 
 StreamBackend::Ready::Ready(detail::StreamCore& core, StreamBackend* layer,
                             Interest interest) noexcept
@@ -45,15 +45,13 @@ StreamBackend::Ready StreamBackend::Ready::for_layer(StreamBackend& layer,
                                                      Interest interest) const noexcept {
   return {*core_, &layer, interest};
 }
-void StreamBackend::Ready::tell(Result result, bool ended) {
+void StreamBackend::Ready::operator()(std::error_code error) {
   const Ready self = std::move(*this);
   if (self.layer_ == nullptr) {
-    self.core_->on_ready(self.interest_, result, ended);
+    self.core_->on_ready(self.interest_, error);
   } else if (!self.core_->closed()) {
-    self.layer_->on_lower_ready(self.interest_, result, ended);
+    self.layer_->on_lower_ready(self.interest_, error);
   }
 }
-void StreamBackend::Ready::operator()(Result result) { tell(result, false); }
-void StreamBackend::Ready::end() { tell(Result(0), true); }
 
 }  // namespace tornado

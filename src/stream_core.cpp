@@ -11,15 +11,6 @@
 #include <stdexcept>
 
 namespace tornado::detail {
-namespace {
-
-// What reading from a socket gives that is not connected yet: a TCP and a Unix one.
-bool says_unconnected(const std::error_code& error) {
-  return error == std::errc::not_connected || error == std::errc::invalid_argument;
-}
-
-}  // namespace
-
 StreamCore::StreamCore(std::unique_ptr<StreamBackend> backend, const IOStreamOptions& options)
     : loop_(LoopCore::current().shared_from_this()),
       backend_(std::move(backend)),
@@ -37,60 +28,21 @@ StreamCore::~StreamCore() {
   if (close_job_ != nullptr) close_job_->handle(Node::Event::drop);
 }
 
-void StreamCore::on_ready(StreamBackend::Interest interest, StreamBackend::Result result,
-                          bool ended) {
-  if (closed_) {
-    if (interest == StreamBackend::Interest::read) borrowed_.reset();  // nothing reads into it now
-    return;
-  }
+void StreamCore::on_ready(StreamBackend::Interest interest, std::error_code error) {
+  if (closed_) return;
   const LoopCore::Turn turn(*loop_);
   if (interest == StreamBackend::Interest::write) {
-    write_armed_ = false;
-    if (connecting_) {
-      if (result.error) {
-        fail_connecting(result.error);
-      } else {
-        on_connected();
-      }
-    } else if (result.error) {
-      on_write_error(result.error);
-    } else {
-      loop_->add_dirty(*this);
-    }
+    on_writable(error);
     return;
   }
-  // Its bytes are in early_, where the TLS layer will find them. No other wait for reading can be
-  // over before: the handshake needs them.
   if (std::exchange(read_adopted_, false)) {
-    const bool given_back =
-        std::exchange(gives_back_, false) && result.error == std::errc::operation_canceled;
-    tls_->on_lower_ready(interest, given_back ? StreamBackend::Result(0) : result, ended);
+    tls_->on_lower_ready(interest, error);
     return;
   }
   read_armed_ = false;
-  if (paused_) {
-    on_ready_in_pause(result);
-    return;
-  }
-  if (broken_) {
-    on_ready_when_broken(result);
-    return;
-  }
-  if (std::exchange(gives_back_, false) && result.error == std::errc::operation_canceled) {
-    borrowed_.reset();
-    arm_if_wanted();
-    return;
-  }
-  // Armed before there was a connection. When there is one it is armed again.
-  if (result.error && says_unconnected(result.error) && (connecting_ || !reading())) return;
-  if (result.error) {
-    shut(result.error);
-    return;
-  }
-  if (ended) {
-    on_end();
-  } else if (result.bytes > 0) {
-    on_early_data(result.bytes);
+  if (connecting_) return;  // armed before; when there is a connection it is armed again
+  if (error) {
+    shut(error);
   } else if (reading()) {
     read_more();
   } else if (wants_to_read()) {
@@ -98,6 +50,21 @@ void StreamCore::on_ready(StreamBackend::Interest interest, StreamBackend::Resul
   }
   arm_if_wanted();
   close_if_unused();
+}
+
+void StreamCore::on_writable(std::error_code error) {
+  write_armed_ = false;
+  if (connecting_) {
+    if (error) {
+      fail_connecting(error);
+    } else {
+      on_connected();
+    }
+  } else if (error) {
+    on_write_error(error);
+  } else {
+    loop_->add_dirty(*this);
+  }
 }
 
 // ---- connecting
@@ -158,7 +125,7 @@ void StreamCore::on_connected() {
     shut(error);
     return;
   }
-  connecting_ = false;
+  connecting_ = read_unconnected_ = false;
   connected_ = true;
   if (writing()) loop_->add_dirty(*this);
   arm_if_wanted();
@@ -186,25 +153,6 @@ void StreamCore::require_releasable() const {
   }
   if (connecting_) throw std::logic_error("release_socket: the stream is connecting");
   if (reading()) throw std::logic_error("release_socket: a read is pending");
-}
-
-Future<void> StreamCore::end_read_ahead() {
-  Future<void> future;
-  State<void>* state = Access::state(future);
-  state->add_ref();
-  read_ahead_ended_ = Ref<State<void>>(state);
-  releasable()->cancel_waits();
-  return future;
-}
-
-/// The wait was given up; or it came first, and its bytes must not be lost. That the other end has
-/// closed, whoever gets the socket will find for himself.
-void StreamCore::on_ready_in_pause(const StreamBackend::Result& result) {
-  received_.append(early().data(), result.bytes);
-  bytes_read_ += result.bytes;
-  if (result.error && result.error != std::errc::operation_canceled) shut(result.error);
-  const auto state = std::exchange(read_ahead_ended_, {});
-  if (state && !state->done()) state->complete(Status::value);
 }
 
 Socket StreamCore::detach(std::string& received) {
@@ -249,7 +197,6 @@ void StreamCore::shut(std::error_code error, const std::exception_ptr& for_reade
   if (tls_ != nullptr && sent_ < written_) tls_->abandon();
   closed_ = true;
   backend_->close_fd();
-  if (!read_armed_) borrowed_.reset();
   if ((read_.kind == Read::until_close || postponed_) && !for_reader && reading()) {
     satisfy_from_buffer();
   }
@@ -278,9 +225,6 @@ void StreamCore::fail_pending(const std::exception_ptr& error,
   if (connect_) std::exchange(connect_, {})->fail(error);
   if (const auto state = std::exchange(handshake_, {}); state && !state->done()) {
     state->fail(error);
-  }
-  if (const auto state = std::exchange(read_ahead_ended_, {}); state && !state->done()) {
-    state->complete(Status::value);
   }
   unsent_.clear();
   files_.clear();
@@ -323,9 +267,6 @@ void StreamCore::on_loop_close() noexcept {
   if (write_end_ && !write_end_->done()) write_end_->abandon();
   if (connect_) std::exchange(connect_, {})->abandon();
   if (const auto state = std::exchange(handshake_, {}); state && !state->done()) state->abandon();
-  if (const auto state = std::exchange(read_ahead_ended_, {}); state && !state->done()) {
-    state->abandon();
-  }
   if (reading()) std::exchange(read_, Read()).state->abandon();
   if (Node* job = std::exchange(close_job_, nullptr)) job->handle(Node::Event::drop);
   release();

@@ -94,35 +94,17 @@ class StreamCore final : public LoopClient, public Origin {
     return closed_ ? Socket::invalid_handle : backend_->fileno();
   }
 
-  /// The backend, if its waits can be ended and its socket taken out.
+  /// The backend, if its socket can be taken out.
   ReleasableBackend* releasable() const noexcept;
 
   // For release_socket.
-  /// Nothing more is read for as long as it lives, but for what a read that waits has got already.
-  class ReadPause {
-   public:
-    explicit ReadPause(StreamCore& core) noexcept : core_(core) { core_.paused_ = true; }
-    ~ReadPause() {
-      core_.paused_ = false;
-      core_.arm_if_wanted();
-    }
-    ReadPause(const ReadPause&) = delete;
-    ReadPause& operator=(const ReadPause&) = delete;
-
-   private:
-    StreamCore& core_;
-  };
   /// \throws std::logic_error  when a read is pending, it connects, or there is no socket.
   void require_releasable() const;
-  /// The backend waits to read.
-  bool read_armed() const noexcept { return read_armed_; }
-  /// Ends that wait; in a ReadPause.
-  Future<void> end_read_ahead();
   /// Closes the stream, but not its socket.
   Socket detach(std::string& received);
 
   /// A wait of the backend's is over.
-  void on_ready(StreamBackend::Interest interest, StreamBackend::Result result, bool ended);
+  void on_ready(StreamBackend::Interest interest, std::error_code error);
 
  private:
   struct Read {
@@ -182,16 +164,12 @@ class StreamCore final : public LoopClient, public Origin {
   void on_data(std::string_view data);
   void shut_unsatisfiable();
   std::size_t chunk_size() const noexcept;
-  std::span<char> early() noexcept;
-  void on_early_data(std::size_t count);
-  void borrow(std::size_t size);
-  bool sweep() noexcept override;
   void on_end();
   bool read_once();
   void read_more();
   bool wants_to_read() const noexcept;
+  void try_to_read() noexcept;
   void arm_if_wanted() noexcept;
-  void on_ready_in_pause(const StreamBackend::Result& result);
 
   template <class Data>
   Future<void> write_any(Data&& data);
@@ -215,6 +193,7 @@ class StreamCore final : public LoopClient, public Origin {
   void try_connect();
   void on_connect_begun(std::error_code error);
   void on_connected();
+  void on_writable(std::error_code error);
   bool may_send() const noexcept { return !closed_ && !connecting_ && !write_armed_ && !broken_; }
   void send();
   bool send_once();
@@ -228,8 +207,6 @@ class StreamCore final : public LoopClient, public Origin {
   void complete_writes();
   std::vector<Write> take_pending_writes() noexcept;
   void on_write_error(std::error_code error);
-  void on_ready_when_broken(const StreamBackend::Result& result);
-  void end_broken();
 
   void shut(std::error_code error, const std::exception_ptr& for_reader = nullptr);
   void fail_pending(const std::exception_ptr& error, const std::exception_ptr& for_reader);
@@ -247,9 +224,9 @@ class StreamCore final : public LoopClient, public Origin {
   bool closed_ = false;
   bool connecting_ = false;  // the handshake included
   bool connected_ = false;   // by connect()
-  bool paused_ = false;      // by a ReadPause
   bool half_open_;           // the other end's end does not close it
   bool read_ended_ = false;
+  bool read_unconnected_ = false;  // ahead, in vain
   bool write_shut_ = false;
   bool postponed_ = false;  // the read that is pending, to the next iteration
   bool read_armed_ = false;
@@ -276,15 +253,6 @@ class StreamCore final : public LoopClient, public Origin {
   Ref<State<SSLIOStream>> handshake_;  // of connect_tls, start_tls or wait_for_handshake
   Address connect_to_;
   Node* close_job_ = nullptr;
-  Ref<State<void>> read_ahead_ended_;
-
-  // What a waiting read is given to fill. Where more comes than that, room is borrowed, for as long
-  // as the stream is busy.
-  char early_[128];
-  std::unique_ptr<char[]> borrowed_;
-  std::uint32_t borrowed_size_ = 0;
-  bool borrowed_used_ = false;  // since the last sweep
-  bool gives_back_ = false;     // the wait was told to end
 };
 
 /// A Future that has failed; a quiet one is not logged when nobody looks at it.

@@ -1,16 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Of a stream: reading.
-#include "socket_backend.hpp"
 #include "stream_core.hpp"
 #include "tornado/log.hpp"
 
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <bit>
 #include <cstring>
 #include <memory>
+#include <new>
 #include <stdexcept>
 
 namespace tornado::detail {
@@ -22,6 +21,11 @@ constexpr int chunks_per_turn = 16;
 constexpr int reads_per_turn = 128;
 // Capacity that an idle stream's buffer may keep.
 constexpr std::size_t kept_capacity = 256;
+
+// What reading from a socket gives that is not connected yet: a TCP and a Unix one.
+bool says_unconnected(const std::error_code& error) {
+  return error == std::errc::not_connected || error == std::errc::invalid_argument;
+}
 
 }  // namespace
 
@@ -256,12 +260,6 @@ std::size_t StreamCore::chunk_size() const noexcept {
   return std::max<std::size_t>(1, std::min(options_.read_chunk_size, options_.max_buffer_size / 2));
 }
 
-/// What a waiting read may fill.
-std::span<char> StreamCore::early() noexcept {
-  if (borrowed_) return {borrowed_.get(), borrowed_size_};
-  return {early_, std::min(sizeof early_, chunk_size())};
-}
-
 /// The other end sends no more. Tornado closes the stream then, as this does, unless writing is to
 /// go on, or was to be ended in order.
 void StreamCore::on_end() {
@@ -282,7 +280,9 @@ bool StreamCore::read_once() {
   const StreamBackend::Result result = backend_->read_from_fd(buffer, size);
   if (result.error) {
     if (result.error == std::errc::operation_would_block) return false;
-    shut(result.error);
+    // Ahead, before there is a connection. When there is one it is armed again.
+    read_unconnected_ = !reading() && says_unconnected(result.error);
+    if (!read_unconnected_) shut(result.error);
   } else if (result.bytes == 0) {
     on_end();
   } else if (direct) {
@@ -296,60 +296,6 @@ bool StreamCore::read_once() {
   return !closed_ && !read_ended_ && result.bytes == size;
 }
 
-/// A waiting read has got `count` bytes. When they fill its buffer there is likely more. Where that
-/// is small it is taken before they are used: a partial read should not be content with so few.
-void StreamCore::on_early_data(std::size_t count) {
-  const std::span<char> room = early();
-  borrowed_used_ = true;
-  if (!reading() || count < room.size()) {
-    on_data(std::string_view(room.data(), count));
-    return;
-  }
-  if (borrowed_ || count >= chunk_size()) {
-    on_data(std::string_view(room.data(), count));
-    borrow(count);
-    read_more();
-    return;
-  }
-  const std::size_t size = chunk_size() - count;
-  char* buffer = loop_->chunk(count + size);
-  std::memcpy(buffer, room.data(), count);
-  const StreamBackend::Result more = backend_->read_from_fd(buffer + count, size);
-  borrow(count + more.bytes);
-  on_data(std::string_view(buffer, count + more.bytes));
-  if (more.error) {
-    if (more.error == std::errc::operation_would_block) return;
-    shut(more.error);
-  } else if (more.bytes == 0) {
-    on_end();
-  } else if (more.bytes == size) {
-    read_more();
-  }
-}
-
-/// So many bytes came at once: the next waits get room for as many, and are filled by one call. No
-/// more than one that is idle for a while keeps.
-void StreamCore::borrow(std::size_t size) {
-  size = std::min(std::bit_ceil(size + 1), chunk_size());
-  // In an application's context the timer to give it back would be work that keeps run() going.
-  if (size <= early().size() || loop_->adapted() || releasable() == nullptr) return;
-  borrowed_ = std::make_unique_for_overwrite<char[]>(size);
-  borrowed_size_ = static_cast<std::uint32_t>(size);
-  loop_->sweep_later();
-}
-
-bool StreamCore::sweep() noexcept {
-  if (!borrowed_) return false;
-  if (std::exchange(borrowed_used_, false) || write_armed_ || gives_back_) return true;
-  if (!read_armed_) {
-    borrowed_.reset();
-    return false;
-  }
-  gives_back_ = true;
-  releasable()->cancel_waits();
-  return true;
-}
-
 void StreamCore::read_more() {
   for (int i = 0; i < chunks_per_turn && reading(); ++i) {
     if (!read_once()) return;
@@ -357,8 +303,8 @@ void StreamCore::read_more() {
 }
 
 bool StreamCore::wants_to_read() const noexcept {
-  if (closed_ || connecting_ || broken_ || paused_ || postponed_ || read_ended_) return false;
-  return reading() || (close_job_ != nullptr && received_.empty());
+  if (closed_ || connecting_ || broken_ || postponed_ || read_ended_) return false;
+  return reading() || (close_job_ != nullptr && received_.empty() && !read_unconnected_);
 }
 
 void StreamCore::arm_if_wanted() noexcept {
@@ -366,10 +312,21 @@ void StreamCore::arm_if_wanted() noexcept {
 }
 
 void StreamCore::arm() noexcept {
-  if (read_armed_ || !wants_to_read()) return;
+  if (read_armed_) return;
+  if (reading() && wants_to_read()) try_to_read();
+  if (!wants_to_read()) return;
   read_armed_ = true;
-  backend_->wait(StreamBackend::Interest::read, early(),
+  backend_->wait(StreamBackend::Interest::read,
                  StreamBackend::Ready(*this, nullptr, StreamBackend::Interest::read));
+}
+
+void StreamCore::try_to_read() noexcept {
+  try {
+    read_more();
+  } catch (const std::bad_alloc&) {
+    shut(std::make_error_code(std::errc::not_enough_memory));
+  }
+  close_if_unused();
 }
 
 }  // namespace tornado::detail

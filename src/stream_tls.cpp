@@ -77,9 +77,7 @@ Future<SSLIOStream> StreamCore::start_tls(ServerSide server_side, const SSLConte
     throw std::logic_error("IOStream::start_tls: what was written cannot be sent at once");
   }
   read_adopted_ = std::exchange(read_armed_, false);
-  const std::span<char> room = early();
-  if (read_adopted_) tls->adopt_read(room, std::move(borrowed_));
-  borrowed_.reset();
+  if (read_adopted_) tls->adopt_read();
   tls_ = tls.get();
   tls_->set_lower(std::move(backend_));
   backend_ = std::move(tls);

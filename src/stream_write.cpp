@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Of a stream: writing.
-#include "socket_backend.hpp"
 #include "stream_core.hpp"
 
 #include <fmt/format.h>
@@ -161,7 +160,7 @@ void StreamCore::complete_drains() {
 
 void StreamCore::wait_to_write() {
   write_armed_ = true;
-  backend_->wait(StreamBackend::Interest::write, {},
+  backend_->wait(StreamBackend::Interest::write,
                  StreamBackend::Ready(*this, nullptr, StreamBackend::Interest::write));
 }
 
@@ -182,40 +181,9 @@ std::vector<StreamCore::Write> StreamCore::take_pending_writes() noexcept {
   return std::exchange(writes_, {});
 }
 
-// What the other end sent before it went away is not lost with it. The waiting read may have got
-// the first of that already, and be queued to say so; what follows has to come behind it. So that
-// it gets nothing more, it is ended: by select and kqueue Asio reads ahead of what is queued.
+// What the other end sent before it went away is not lost with it.
 void StreamCore::on_write_error(std::error_code error) {
   broken_ = error;
-  if (!read_armed_) {
-    end_broken();
-    return;
-  }
-  if (auto* backend = dynamic_cast<CancellableBackend*>(backend_.get())) {
-    backend->cancel_waits();
-    return;
-  }
-  add_ref();
-  loop_->post_handler([self = Ref<StreamCore>(this)] {
-    const LoopCore::Turn turn(*self->loop_);
-    self->end_broken();
-  });
-}
-
-/// The waiting read is over.
-void StreamCore::on_ready_when_broken(const StreamBackend::Result& result) {
-  if (result.bytes > 0) on_data(std::string_view(early().data(), result.bytes));
-  // What the system told it is why writing failed afterwards. A TLS connection that is truncated is
-  // so because writing failed.
-  if (result.error && result.error != std::errc::operation_canceled &&
-      result.error.category() != stream_category()) {
-    shut(result.error);
-  } else {
-    end_broken();
-  }
-}
-
-void StreamCore::end_broken() {
   const std::size_t size = chunk_size();
   while (!closed_ && buffered().size() < options_.max_buffer_size) {
     const StreamBackend::Result result = backend_->read_from_fd(loop_->chunk(size), size);

@@ -34,10 +34,6 @@ constexpr std::size_t most_per_read = std::size_t{1024} * 1024;
 
 const std::error_code would_block = std::make_error_code(std::errc::operation_would_block);
 
-bool says_unconnected(const std::error_code& error) {
-  return error == std::errc::not_connected || error == std::errc::invalid_argument;
-}
-
 /// What is to be written, record by record.
 class Plaintext {
  public:
@@ -93,11 +89,7 @@ class OpenSSLBackend final : public TlsBackend, private BioPeer {
   void set_lower(std::unique_ptr<StreamBackend> lower) noexcept override {
     lower_ = std::move(lower);
   }
-  void adopt_read(std::span<char> early, std::unique_ptr<char[]> owner) noexcept override {
-    lower_reading_ = true;
-    early_room_ = early;
-    adopted_room_ = std::move(owner);
-  }
+  void adopt_read() noexcept override { lower_reading_ = true; }
   void begin_handshake() noexcept override { state_ = State::handshaking; }
   bool handshake_done() const noexcept override { return state_ == State::established; }
 
@@ -149,9 +141,6 @@ class OpenSSLBackend final : public TlsBackend, private BioPeer {
     if (state_ != State::established) {
       return {0, std::make_error_code(std::errc::not_connected)};
     }
-    // The stream reads beside its own wait only when that cannot have got anything: see
-    // StreamCore::on_write_error. Other waits may have.
-    read_beside_wait_ = reader_.has_value();
     const std::size_t most = std::min(size, most_per_read);
     std::size_t total = 0;
     while (total < most && !read_over_) {
@@ -167,7 +156,7 @@ class OpenSSLBackend final : public TlsBackend, private BioPeer {
     }
     may_have_more_ = total == most || read_over_;
     read_in_bulk(total >= 2 * record_size);
-    drained_ = read_beside_wait_ = false;
+    drained_ = false;
     send_out();  // what OpenSSL had to say
     if (total > 0) return Result(total);
     return read_over_ ? *read_over_ : Result(0, would_block);
@@ -199,7 +188,7 @@ class OpenSSLBackend final : public TlsBackend, private BioPeer {
     return {0, would_block};
   }
 
-  void wait(Interest interest, std::span<char>, Ready ready) override {
+  void wait(Interest interest, Ready ready) override {
     if (interest == Interest::read) {
       reader_.emplace(std::move(ready));
       wait_to_read();
@@ -215,14 +204,14 @@ class OpenSSLBackend final : public TlsBackend, private BioPeer {
     }
   }
 
-  void on_lower_ready(Interest interest, Result result, bool ended) override {
+  void on_lower_ready(Interest interest, std::error_code error) override {
     const LoopCore::Turn turn(loop_);
     if (interest == Interest::write) {
       lower_writing_ = false;
-      on_lower_writable(result.error);
+      on_lower_writable(error);
     } else {
       lower_reading_ = false;
-      on_lower_readable(result, ended);
+      on_lower_readable(error);
     }
   }
 
@@ -288,14 +277,7 @@ class OpenSSLBackend final : public TlsBackend, private BioPeer {
   // ---- BioPeer: what OpenSSL reads and writes
 
   int read_ciphertext(char* buffer, std::size_t size) noexcept override {
-    if (!early_.empty()) {
-      const std::size_t count = early_.copy(buffer, size);
-      early_.remove_prefix(count);
-      return static_cast<int>(count);
-    }
-    // What a wait below may have got comes before what is read now.
-    const bool blocked = drained_ || (lower_reading_ && !read_beside_wait_);
-    if (!lower_over_ && blocked) return blocks;
+    if (drained_ && !lower_over_) return blocks;
     if (!lower_over_) {
       const Result result = lower_->read_from_fd(buffer, size);
       drained_ = result.bytes < size;
@@ -442,7 +424,7 @@ class OpenSSLBackend final : public TlsBackend, private BioPeer {
     if (inside_wait) {
       post(writer_, error);
     } else {
-      tell(writer_, Result(0, error));
+      tell(writer_, error);
     }
   }
 
@@ -453,16 +435,18 @@ class OpenSSLBackend final : public TlsBackend, private BioPeer {
     waiting.reset();
     return ready;
   }
-  static void tell(std::optional<Ready>& waiting, Result result) { take(waiting)(result); }
+  static void tell(std::optional<Ready>& waiting, std::error_code error = {}) {
+    take(waiting)(error);
+  }
   void post(std::optional<Ready>& waiting, std::error_code error) {
-    loop_.post_handler([ready = take(waiting), error]() mutable { ready(Result(0, error)); });
+    loop_.post_handler([ready = take(waiting), error]() mutable { ready(error); });
   }
 
   void wait_to_read() {
     if (state_ == State::unconnected) return wait_below_to_read(*reader_);
     if (state_ != State::established) return;  // until the handshake is done
     if (!out_.empty()) wait_below_to_write(*reader_);
-    if (may_have_more_ || !early_.empty()) {
+    if (may_have_more_) {
       post(reader_, {});
     } else {
       wait_below_to_read(*reader_);
@@ -471,46 +455,40 @@ class OpenSSLBackend final : public TlsBackend, private BioPeer {
 
   void wait_below_to_read(const Ready& ready) {
     if (std::exchange(lower_reading_, true)) return;
-    early_room_ = own_early_;
-    adopted_room_.reset();  // OpenSSL has read what was there
-    lower_->wait(Interest::read, early_room_, ready.for_layer(*this, Interest::read));
+    lower_->wait(Interest::read, ready.for_layer(*this, Interest::read));
   }
   void wait_below_to_write(const Ready& ready) {
     if (std::exchange(lower_writing_, true)) return;
-    lower_->wait(Interest::write, {}, ready.for_layer(*this, Interest::write));
+    lower_->wait(Interest::write, ready.for_layer(*this, Interest::write));
   }
 
   void on_lower_writable(std::error_code error) {
     if (state_ == State::connecting) {
       if (!error) error = lower_->get_fd_error();
-      if (error) return tell(writer_, Result(0, error));
+      if (error) return tell(writer_, error);
       state_ = State::handshaking;
     }
     if (error) write_error_ = error;
     if (state_ == State::handshaking) return advance_handshake(false);
     send_out();
     if (writer_) {
-      tell(writer_, Result(0, error));
+      tell(writer_, error);
     } else if (reader_ && !out_.empty()) {
       wait_below_to_write(*reader_);
     }
   }
 
-  void on_lower_readable(const Result& result, bool ended) {
-    if (state_ == State::unconnected && reader_) return tell(reader_, result);
-    // Else it was begun before there was a connection.
-    const bool unconnected = says_unconnected(result.error);
-    if (state_ == State::connecting) return;
-    early_ = std::string_view(early_room_.data(), result.bytes);
-    drained_ = result.bytes > 0 && result.bytes < early_room_.size();
-    if (ended || (result.error && !unconnected)) {
+  void on_lower_readable(std::error_code error) {
+    if (state_ == State::unconnected && reader_) return tell(reader_, error);
+    if (state_ == State::connecting) return;  // begun before there was a connection
+    if (error) {
       lower_over_ = true;
-      lower_error_ = result.error;
+      lower_error_ = error;
     }
     if (state_ == State::handshaking) return advance_handshake(false);
     may_have_more_ = true;
-    if (write_wants_read_ && writer_) tell(writer_, Result(0));
-    if (reader_) tell(reader_, Result(0));
+    if (write_wants_read_ && writer_) tell(writer_);
+    if (reader_) tell(reader_);
   }
 
   // ---- the end
@@ -556,11 +534,10 @@ class OpenSSLBackend final : public TlsBackend, private BioPeer {
   bool lower_reading_ = false;
   bool lower_writing_ = false;
 
-  bool drained_ = false;           // the lower backend has no more for now; until the call ends
-  bool read_beside_wait_ = false;  // although lower_reading_
-  bool may_have_more_ = false;     // inside OpenSSL
-  bool lower_over_ = false;        // nothing more to be read there
-  bool told_end_ = false;          // of which OpenSSL knows
+  bool drained_ = false;        // the lower backend has no more for now; until the call ends
+  bool may_have_more_ = false;  // inside OpenSSL
+  bool lower_over_ = false;     // nothing more to be read there
+  bool told_end_ = false;       // of which OpenSSL knows
   std::error_code lower_error_;
   std::optional<Result> read_over_;
 
@@ -571,11 +548,6 @@ class OpenSSLBackend final : public TlsBackend, private BioPeer {
   std::string out_;            // encrypted, and not sent
   std::size_t out_sent_ = 0;   // of out_
   std::size_t encrypted_ = 0;  // bytes of the stream's in out_
-
-  std::string_view early_;      // got by a wait, and not read by OpenSSL
-  std::span<char> early_room_;  // where the wait below may put it
-  char own_early_[256];
-  std::unique_ptr<char[]> adopted_room_;
 };
 
 }  // namespace

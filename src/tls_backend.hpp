@@ -9,7 +9,6 @@
 
 #include <memory>
 #include <optional>
-#include <span>
 #include <string>
 #include <string_view>
 #include <system_error>
@@ -22,9 +21,8 @@ class TlsBackend : public StreamBackend {
  public:
   /// Puts it above `lower`. Before anything else is called.
   virtual void set_lower(std::unique_ptr<StreamBackend> lower) noexcept = 0;
-  /// A wait of the lower backend goes on, whose outcome will be told to on_lower_ready: `early` is
-  /// what it may fill, and belongs to `owner` unless that is null.
-  virtual void adopt_read(std::span<char> early, std::unique_ptr<char[]> owner) noexcept = 0;
+  /// A wait of the lower backend goes on, whose outcome will be told to on_lower_ready.
+  virtual void adopt_read() noexcept = 0;
   /// `lower` is connected: the next wait begins the handshake.
   virtual void begin_handshake() noexcept = 0;
   virtual bool handshake_done() const noexcept = 0;

@@ -354,18 +354,14 @@ TEST_SUITE("iostream") {
     test::Loop loop;
     for (const std::size_t size : Sizes{3, 127, 128, 129, 70000}) {
       CAPTURE(size);
-      for (const bool early : {true, false}) {
-        CAPTURE(early);
-        const auto [stream, wire] = make_wire_stream();
-        wire->reads_early = early;
-        const auto future = stream.read_bytes(size);
-        loop.iterate();
-        wire->ended = true;
-        wire->feed(std::string(size, 'a'));
-        CHECK(result(loop, future).size() == size);
-        CHECK(why_closed(loop, stream.read_bytes(1)) == std::error_code());
-        CHECK(wire->closes == 1);
-      }
+      const auto [stream, wire] = make_wire_stream();
+      const auto future = stream.read_bytes(size);
+      loop.iterate();
+      wire->ended = true;
+      wire->feed(std::string(size, 'a'));
+      CHECK(result(loop, future).size() == size);
+      CHECK(why_closed(loop, stream.read_bytes(1)) == std::error_code());
+      CHECK(wire->closes == 1);
     }
   }
 
@@ -486,18 +482,14 @@ TEST_SUITE("iostream") {
 
   TEST_CASE("IOStream: an error in the middle of a message") {
     test::Loop loop;
-    for (const bool early : {true, false}) {
-      CAPTURE(early);
-      const auto [stream, wire] = make_wire_stream();
-      wire->reads_early = early;
-      const auto future = stream.read_until("\n");
-      loop.iterate();
-      wire->read_error = std::error_code(ETIMEDOUT, std::system_category());
-      wire->feed("half a line");
-      CHECK(why_closed(loop, future) == std::errc::timed_out);
-      CHECK(wire->closes == 1);
-      CHECK(result(loop, stream.read_until_close()) == "half a line");
-    }
+    const auto [stream, wire] = make_wire_stream();
+    const auto future = stream.read_until("\n");
+    loop.iterate();
+    wire->read_error = std::error_code(ETIMEDOUT, std::system_category());
+    wire->feed("half a line");
+    CHECK(why_closed(loop, future) == std::errc::timed_out);
+    CHECK(wire->closes == 1);
+    CHECK(result(loop, stream.read_until_close()) == "half a line");
   }
 
   // ---- reading ahead
@@ -536,23 +528,19 @@ TEST_SUITE("iostream") {
   TEST_CASE(
       "IOStream: while idle with a close callback it reads ahead one chunk at the most (S15)") {
     test::Loop loop;
-    for (const bool early : {true, false}) {
-      CAPTURE(early);
-      const auto [stream, wire] = make_wire_stream({.read_chunk_size = 1000});
-      wire->reads_early = early;
-      bool closed = false;
-      watch_close(stream, closed);
-      const std::string sent = test::pattern(5000);
-      loop.iterate();
-      CHECK(wire->waits_to_read());
-      wire->feed(sent);
-      loop.iterate(some_iterations);
-      CHECK_FALSE(wire->waits_to_read());
-      CHECK(wire->reads <= 1);
-      CHECK((result(loop, stream.read_bytes(5000)) == sent));
-      wire->end();
-      wait_until(loop, [&] { return closed; });
-    }
+    const auto [stream, wire] = make_wire_stream({.read_chunk_size = 1000});
+    bool closed = false;
+    watch_close(stream, closed);
+    const std::string sent = test::pattern(5000);
+    loop.iterate();
+    CHECK(wire->waits_to_read());
+    wire->feed(sent);
+    loop.iterate(some_iterations);
+    CHECK_FALSE(wire->waits_to_read());
+    CHECK(wire->reads <= 1);
+    CHECK((result(loop, stream.read_bytes(5000)) == sent));
+    wire->end();
+    wait_until(loop, [&] { return closed; });
   }
 
   TEST_CASE("IOStream: the read-ahead does not defeat flow control (S14, S15)") {

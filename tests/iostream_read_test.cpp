@@ -76,51 +76,43 @@ TEST_SUITE("iostream") {
   }
 
   TEST_CASE("IOStream: a partial read gets as much as one chunk, not only the first bytes (S17)") {
-    for (const bool early : {true, false}) {
-      CAPTURE(early);
-      for (const std::size_t size : Sizes{100, 128, 129, 60000}) {
-        CAPTURE(size);
-        test::Loop loop;
-        const auto [stream, wire] = make_wire_stream();
-        wire->reads_early = early;
-        const std::string sent = test::pattern(size);
-        const auto read = stream.read_bytes(100000, Partial::yes);
-        loop.iterate();
-        wire->feed(sent);
-        CHECK((result(loop, read) == sent));
+    for (const std::size_t size : Sizes{100, 128, 129, 60000}) {
+      CAPTURE(size);
+      test::Loop loop;
+      const auto [stream, wire] = make_wire_stream();
+      const std::string sent = test::pattern(size);
+      const auto read = stream.read_bytes(100000, Partial::yes);
+      loop.iterate();
+      wire->feed(sent);
+      CHECK((result(loop, read) == sent));
 
-        std::string buffer(100000, '\0');
-        const auto read_into = stream.read_into(buffer, Partial::yes);
-        loop.iterate();
-        wire->ended = true;
-        wire->feed(sent);
-        CHECK(result(loop, read_into) == size);
-        CHECK((buffer.substr(0, size) == sent));
-        CHECK(why_closed(loop, stream.read_bytes(1)) == std::error_code());
-      }
+      std::string buffer(100000, '\0');
+      const auto read_into = stream.read_into(buffer, Partial::yes);
+      loop.iterate();
+      wire->ended = true;
+      wire->feed(sent);
+      CHECK(result(loop, read_into) == size);
+      CHECK((buffer.substr(0, size) == sent));
+      CHECK(why_closed(loop, stream.read_bytes(1)) == std::error_code());
     }
   }
 
   TEST_CASE("IOStream.read_bytes: waits for all of them, however they come") {
     test::Loop loop;
     const auto [stream, wire] = make_wire_stream();
-    for (const bool early : {true, false}) {
-      CAPTURE(early);
-      wire->reads_early = early;
-      const auto future = stream.read_bytes(10);
-      CHECK(stream.reading());
+    const auto future = stream.read_bytes(10);
+    CHECK(stream.reading());
+    loop.iterate(2);
+    for (const char* part : {"a", "bcd", "efghi"}) {
+      wire->feed(part);
       loop.iterate(2);
-      for (const char* part : {"a", "bcd", "efghi"}) {
-        wire->feed(part);
-        loop.iterate(2);
-        CHECK_FALSE(future.done());
-      }
-      wire->feed("jklm");
-      CHECK(future.done());
-      CHECK_FALSE(stream.reading());
-      CHECK(future.result() == "abcdefghij");
-      CHECK(result(loop, stream.read_bytes(3)) == "klm");
+      CHECK_FALSE(future.done());
     }
+    wire->feed("jklm");
+    CHECK(future.done());
+    CHECK_FALSE(stream.reading());
+    CHECK(future.result() == "abcdefghij");
+    CHECK(result(loop, stream.read_bytes(3)) == "klm");
   }
 
   TEST_CASE("IOStream.read_bytes: sizes around those of the buffers inside") {
@@ -217,7 +209,6 @@ TEST_SUITE("iostream") {
 
       test::Loop loop;
       const auto [stream, wire] = make_wire_stream();
-      wire->reads_early = random() % 2 == 0;
       std::size_t fed = 0;
       for (std::size_t begin = 0; begin < text.size();) {
         const std::size_t end = text.find(delimiter, begin) + delimiter.size();
@@ -456,22 +447,16 @@ TEST_SUITE("iostream") {
     for (const std::size_t limit : Sizes{1, 10, 100, 1000, 100000, 1000000}) {
       CAPTURE(limit);
       const auto [stream, wire] = make_wire_stream({.max_buffer_size = limit});
-      for (const bool early : {true, false}) {
-        wire->reads_early = early;
-        const auto future = stream.read_until("\n");
-        wire->feed("\n");
-        CHECK(result(loop, future) == "\n");
-      }
+      const auto future = stream.read_until("\n");
+      wire->feed("\n");
+      CHECK(result(loop, future) == "\n");
       const std::size_t half = std::max<std::size_t>(limit / 2, 1);
-      CHECK(wire->early_size <= half);
       CHECK(wire->largest_read <= half);
     }
     const auto [stream, wire] = make_wire_stream({.read_chunk_size = 50});
-    wire->reads_early = false;
     wire->feed(std::string(500, 'a'));
     CHECK(result(loop, stream.read_bytes(500)).size() == 500);
     CHECK(wire->largest_read == 50);
-    CHECK(wire->early_size <= 50);
   }
 
   TEST_CASE("IOStream: with no read pending nothing is taken from the socket (S14)") {
@@ -596,23 +581,19 @@ TEST_SUITE("iostream") {
 
   TEST_CASE("IOStream.read_into: a read that fails leaves its bytes to the next") {
     test::Loop loop;
-    for (const bool early : {true, false}) {
-      CAPTURE(early);
-      const auto [stream, wire] = make_wire_stream();
-      wire->reads_early = early;
-      wire->feed("ab");
-      CHECK(result(loop, stream.read_bytes(1)) == "a");
-      std::string buf(10, '\0');
-      const auto future = stream.read_into(buf);
-      wire->feed("cde");
-      loop.iterate(2);
-      wire->end();
-      CHECK(why_closed(loop, future) == std::error_code());
-      CHECK(result(loop, stream.read_bytes(2)) == "bc");
-      CHECK(result(loop, stream.read_into(buf, Partial::yes)) == 2);
-      CHECK(buf.substr(0, 2) == "de");
-      CHECK(why_closed(loop, stream.read_into(buf, Partial::yes)) == std::error_code());
-    }
+    const auto [stream, wire] = make_wire_stream();
+    wire->feed("ab");
+    CHECK(result(loop, stream.read_bytes(1)) == "a");
+    std::string buf(10, '\0');
+    const auto future = stream.read_into(buf);
+    wire->feed("cde");
+    loop.iterate(2);
+    wire->end();
+    CHECK(why_closed(loop, future) == std::error_code());
+    CHECK(result(loop, stream.read_bytes(2)) == "bc");
+    CHECK(result(loop, stream.read_into(buf, Partial::yes)) == 2);
+    CHECK(buf.substr(0, 2) == "de");
+    CHECK(why_closed(loop, stream.read_into(buf, Partial::yes)) == std::error_code());
   }
 
   namespace {
@@ -828,29 +809,25 @@ TEST_SUITE("iostream") {
   }
 
   TEST_CASE("IOStream.read_into: cancelled, it gives back what is in the caller's buffer (S38)") {
-    for (const bool early : {true, false}) {
-      CAPTURE(early);
-      test::Loop loop;
-      const auto [stream, wire] = make_wire_stream();
-      wire->reads_early = early;
-      std::string buffer(300, '\0');
-      const std::string sent = test::pattern(400);
-      const auto future = stream.read_into(buffer);
-      loop.iterate();
-      wire->feed(sent.substr(0, 100));
-      loop.iterate(3);
-      wire->feed(sent.substr(100, 150));
-      loop.iterate(3);
-      CHECK_FALSE(future.done());
-      CHECK(future.cancel());
-      // The buffer is the caller's again.
-      const std::string untouched(300, '#');
-      buffer = untouched;
-      wire->feed(sent.substr(250));
-      loop.iterate(3);
-      CHECK((buffer == untouched));
-      CHECK((result(loop, stream.read_bytes(400)) == sent));
-    }
+    test::Loop loop;
+    const auto [stream, wire] = make_wire_stream();
+    std::string buffer(300, '\0');
+    const std::string sent = test::pattern(400);
+    const auto future = stream.read_into(buffer);
+    loop.iterate();
+    wire->feed(sent.substr(0, 100));
+    loop.iterate(3);
+    wire->feed(sent.substr(100, 150));
+    loop.iterate(3);
+    CHECK_FALSE(future.done());
+    CHECK(future.cancel());
+    // The buffer is the caller's again.
+    const std::string untouched(300, '#');
+    buffer = untouched;
+    wire->feed(sent.substr(250));
+    loop.iterate(3);
+    CHECK((buffer == untouched));
+    CHECK((result(loop, stream.read_bytes(400)) == sent));
   }
 
   TEST_CASE("IOStream.read_into: cancelled on a socket, and read again (S38)") {

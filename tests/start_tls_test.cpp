@@ -220,44 +220,6 @@ TEST_SUITE("iostream") {
     CHECK(why_closed(loop, tls).category() == ssl_category());
   }
 
-  TEST_CASE("IOStream.start_tls: of a busy stream, whose read-ahead has borrowed room") {
-    for (const bool idle : {false, true}) {
-      CAPTURE(idle);
-      test::Loop loop;
-      const auto [server, client] = make_iostream_pair(Transport::tcp);
-      client.set_close_callback([] {});
-      for (int i = 0; i < 4; ++i) {
-        const std::string line = std::string(3000, 'x') + "\n";
-        const auto read = client.read_until("\n");
-        loop.iterate(2);
-        server.write(line);
-        CHECK(result(loop, read) == line);
-      }
-      loop.iterate(3);
-      const auto tls = client.start_tls(ServerSide::no, client_context(), "localhost");
-      // The room is given back after a second or two; the handshake must not mind.
-      if (idle) result(loop, gen::sleep(std::chrono::milliseconds(2100)));
-      const auto at_server = server.start_tls(ServerSide::yes, server_context());
-      result(loop, tls);
-      CHECK(line_from(loop, server, client, "x") == "x\r\n");
-    }
-  }
-
-  TEST_CASE(
-      "IOStream.start_tls: what a read-ahead may have got comes before what is read directly") {
-    test::Loop loop;
-    auto [stream, wire] = test::make_wire_stream();
-    stream.set_close_callback([] {});
-    wait_until(loop, [wire = wire] { return wire->waits_to_read(); });
-    wire->incoming = "GET / HTTP/1.0\r\n\r\n";  // the wait is not over yet
-    const int reads = wire->reads;
-    const auto tls = stream.start_tls(ServerSide::yes, server_context());
-    loop.iterate(3);
-    CHECK(wire->reads == reads);
-    wire->wake_reader();
-    CHECK(why_closed(loop, tls).message() == "http request");
-  }
-
   TEST_CASE("IOStream.start_tls: cancelling it closes the stream") {
     test::Loop loop;
     const auto [server, client] = make_iostream_pair(Transport::tcp);

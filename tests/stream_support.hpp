@@ -239,8 +239,6 @@ class Wire {
   std::string incoming;
   std::error_code read_error;
   bool ended = false;
-  bool reads_early = true;  // uses the buffer that comes with a wait
-  std::size_t early_size = 0;
   int reads = 0;
   std::size_t largest_read = 0;  // that was asked for
 
@@ -263,18 +261,7 @@ class Wire {
 
   /// Tells the stream, if it waits, that there is something to read.
   void wake_reader() {
-    if (!reader_) return;
-    tornado::StreamBackend::Ready ready = take(reader_);
-    if (!reads_early) {
-      ready({0});
-    } else if (!incoming.empty()) {
-      const std::size_t count = take_incoming(early_.data(), early_.size());
-      ready({count});
-    } else if (read_error) {
-      ready({0, read_error});
-    } else {
-      ready.end();
-    }
+    if (reader_) take(reader_)();
   }
   void feed(std::string_view data) {
     incoming += data;
@@ -294,7 +281,7 @@ class Wire {
     wake_writer();
   }
   void wake_writer(std::error_code error = {}) {
-    if (writer_) take(writer_)({0, error});
+    if (writer_) take(writer_)(error);
   }
 
  private:
@@ -319,7 +306,6 @@ class Wire {
   std::size_t taken_ = 0;  // of incoming
   std::optional<Ready> reader_;
   std::optional<Ready> writer_;
-  std::span<char> early_;
 };
 
 /// The StreamBackend of a Wire.
@@ -352,7 +338,7 @@ class WireBackend final : public tornado::StreamBackend {
     wire_->sends.push_back(count);
     return {count};
   }
-  void wait(Interest interest, std::span<char> early, Ready ready) override {
+  void wait(Interest interest, Ready ready) override {
     if (interest == Interest::write) {
       wire_->writer_.emplace(std::move(ready));
       if (wire_->room > 0) {
@@ -360,8 +346,6 @@ class WireBackend final : public tornado::StreamBackend {
       }
       return;
     }
-    wire_->early_ = early;
-    wire_->early_size = early.size();
     wire_->reader_.emplace(std::move(ready));
     if (wire_->readable()) {
       tornado::IOLoop::current().add_callback([wire = wire_] { wire->wake_reader(); });

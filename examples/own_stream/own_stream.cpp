@@ -36,7 +36,7 @@ void wake(std::optional<StreamBackend::Ready>& waiting) {
   if (!waiting) return;
   auto ready = std::make_shared<StreamBackend::Ready>(std::move(*waiting));
   waiting.reset();
-  IOLoop::current().add_callback([ready] { (*ready)({0}); });
+  IOLoop::current().add_callback([ready] { (*ready)(); });
 }
 
 class MemoryBackend : public StreamBackend {
@@ -65,7 +65,7 @@ class MemoryBackend : public StreamBackend {
     return {count};
   }
 
-  void wait(Interest interest, std::span<char>, Ready ready) override {
+  void wait(Interest interest, Ready ready) override {
     const bool reads = interest == Interest::read;
     auto& waiting = reads ? in_->reader : out_->writer;
     waiting.emplace(std::move(ready));
@@ -116,21 +116,17 @@ class TraceLayer : public StreamBackend {
   }
 
   // What the lower one tells at the end of a wait passes through here, so that a layer may decide
-  // otherwise, and wait again. It is given no room to read into: what came would not be printed.
-  void wait(Interest interest, std::span<char>, Ready ready) override {
+  // otherwise, and wait again.
+  void wait(Interest interest, Ready ready) override {
     Ready through = ready.for_layer(*this, interest);
     (interest == Interest::read ? reader_ : writer_).emplace(std::move(ready));
-    lower_->wait(interest, {}, std::move(through));
+    lower_->wait(interest, std::move(through));
   }
-  void on_lower_ready(Interest interest, Result result, bool ended) override {
+  void on_lower_ready(Interest interest, std::error_code error) override {
     auto& waiting = interest == Interest::read ? reader_ : writer_;
     Ready ready = std::move(*waiting);
     waiting.reset();
-    if (ended) {
-      ready.end();
-    } else {
-      ready(result);
-    }
+    ready(error);
   }
 
   std::error_code shutdown_write() noexcept override { return lower_->shutdown_write(); }

@@ -40,10 +40,8 @@ class TORNADO_EXPORT StreamBackend {
     Ready(Ready&& other) noexcept;
     Ready& operator=(Ready&& other) noexcept;
     ~Ready();
-    /// \param result  bytes that were put into the buffer already, 0 for none; or an error.
-    void operator()(Result result);
-    /// The other end has closed, and everything it sent was read.
-    void end();
+    /// \param error  with which the stream closes; none: it tries to read, or write, again.
+    void operator()(std::error_code error = {});
 
     /// Another one for the same stream, for the `wait` of the backend below `layer`: what it is
     /// told goes to `layer.on_lower_ready`, or nowhere when the stream has been closed.
@@ -52,7 +50,6 @@ class TORNADO_EXPORT StreamBackend {
    private:
     friend detail::StreamCore;
     Ready(detail::StreamCore& core, StreamBackend* layer, Interest interest) noexcept;
-    void tell(Result result, bool ended);
     detail::StreamCore* core_;
     StreamBackend* layer_;
     Interest interest_;
@@ -69,10 +66,9 @@ class TORNADO_EXPORT StreamBackend {
   /// Writes what it can of `chunks`, in order. What was not written is offered again, with more
   /// behind it perhaps.
   virtual Result write_to_fd(std::span<const std::string_view> chunks) noexcept = 0;
-  /// Calls `ready` when one can read, or write. There is at most one wait of each kind.
-  ///
-  /// \param early  while waiting to read: room into which the backend may read already.
-  virtual void wait(Interest interest, std::span<char> early, Ready ready) = 0;
+  /// Calls `ready` when one can read, or write: soon, when one can already. There is at most one
+  /// wait of each kind.
+  virtual void wait(Interest interest, Ready ready) = 0;
   /// Closes; what waits is given up. Called once.
   virtual void close_fd() noexcept = 0;
   /// Begins to connect; what it does goes on until `wait(Interest::write)` is over. By default,
@@ -93,9 +89,7 @@ class TORNADO_EXPORT StreamBackend {
   virtual native_handle_type fileno() const noexcept;
 
   /// Of a layer: a wait of the backend below it is over. By default it does nothing.
-  ///
-  /// \param ended  what Ready::end says.
-  virtual void on_lower_ready(Interest interest, Result result, bool ended);
+  virtual void on_lower_ready(Interest interest, std::error_code error);
 };
 
 }  // namespace tornado

@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// A descriptor that Asio watches for a stream.
+#pragma once
+
+#include "loop_core.hpp"
+#include "tornado/stream_backend.hpp"
+
+#include <utility>
+
+namespace tornado::detail {
+
+class Descriptor {
+ public:
+  using Interest = StreamBackend::Interest;
+  using Ready = StreamBackend::Ready;
+
+  /// \throws std::system_error  when it cannot be watched; it is still the caller's then.
+  Descriptor(LoopCore& loop, int fd);
+  ~Descriptor() { static_cast<void>(release()); }
+  Descriptor(const Descriptor&) = delete;
+  Descriptor& operator=(const Descriptor&) = delete;
+
+  LoopCore& loop() const noexcept { return loop_; }
+  /// -1 when it was closed or released.
+  int get() const noexcept { return fd_; }
+  bool is_open() const noexcept { return fd_ >= 0; }
+
+  /// What the last attempt to read gave: after one that would have blocked, a wait need not look.
+  StreamBackend::Result read(StreamBackend::Result result) noexcept {
+    blocked_ = result.bytes == 0 && result.error;
+    return result;
+  }
+  /// Tells `ready`, not inside this call, when one can read, or write; `operation_canceled` when it
+  /// was closed or released before.
+  void wait(Interest interest, Ready ready) {
+    watch_->wait(interest, std::move(ready), std::exchange(blocked_, false));
+  }
+  void close() noexcept;
+  /// Hands it over to the caller.
+  [[nodiscard]] int release() noexcept;
+
+  /// What Asio knows of it.
+  class Watch {
+   public:
+    Watch() = default;
+    Watch(const Watch&) = delete;
+    Watch& operator=(const Watch&) = delete;
+    virtual void wait(Interest interest, Ready ready, bool blocked) = 0;
+    /// Gives up the waits, and destroys this: when the last of them has been told.
+    virtual void end() noexcept = 0;
+
+   protected:
+    virtual ~Watch() = default;
+  };
+
+ private:
+  LoopCore& loop_;
+  Watch* watch_;
+  int fd_;
+  bool blocked_ = false;
+};
+
+}  // namespace tornado::detail
