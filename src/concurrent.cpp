@@ -40,7 +40,7 @@ std::exception_ptr take_unseen_error(StateBase& state) noexcept {
 class Watcher final : public StateCallback {
  public:
   Watcher(StateBase& state, Node* keeper) noexcept
-      : StateCallback(node_type<&on_event, Kind::callback>, state), keeper_(keeper) {}
+      : StateCallback(node_type<&on_event, Kind::callback>, &state), keeper_(keeper) {}
 
   static void report_failure(StateBase& state) noexcept {
     if (const std::exception_ptr error = take_unseen_error(state)) report(error);
@@ -61,7 +61,7 @@ class Watcher final : public StateCallback {
 class FailureLog final : public StateCallback {
  public:
   FailureLog(StateBase& state, bool (*quiet)(const std::exception_ptr&)) noexcept
-      : StateCallback(node_type<&on_event, Kind::callback>, state), quiet_(quiet) {}
+      : StateCallback(node_type<&on_event, Kind::callback>, &state), quiet_(quiet) {}
 
  private:
   ~FailureLog() = default;

@@ -164,7 +164,7 @@ void AllAwaiter::await_resume() {
     }
   }
   if (cancel_requested_) throw CancelledError();
-  if (first != nullptr) first->throw_failure();
+  if (first != nullptr) first->require_value();
   stop_waiting();  // so that who takes the values may be the last to hold them
 }
 

@@ -2,6 +2,7 @@
 #include "tornado/iostream.hpp"
 
 #include "pipe_backend.hpp"
+#include "socket_access.hpp"
 #include "socket_backend.hpp"
 #include "stream_core.hpp"
 
@@ -42,16 +43,9 @@ IOError describe_close(const std::error_code& real_error, const std::string& doi
   return real_error ? IOError(code, "Stream is closed") : IOError(code);
 }
 
-/// Looks at a stream's socket without owning it.
-class BorrowedSocket {
- public:
-  BorrowedSocket(native_handle_type handle) : socket_(handle) {}
-  ~BorrowedSocket() { static_cast<void>(socket_.release()); }
-  Socket* operator->() noexcept { return &socket_; }
-
- private:
-  Socket socket_;
-};
+detail::BorrowedSocket borrowed(const detail::StreamCore& core) {
+  return detail::BorrowedSocket(core.fileno());
+}
 
 std::exception_ptr open_error(const std::string& what) {
   return std::make_exception_ptr(
@@ -147,21 +141,21 @@ Future<SSLIOStream> IOStream::start_tls(ServerSide server_side, const SSLContext
   return core_->start_tls(server_side, context, server_hostname, session);
 }
 
-Address IOStream::local_address() const { return BorrowedSocket(fileno())->local_address(); }
-Address IOStream::remote_address() const { return BorrowedSocket(fileno())->remote_address(); }
-void IOStream::set_nodelay(bool on) const { BorrowedSocket(fileno())->set_nodelay(on); }
-void IOStream::set_keepalive(bool on) const { BorrowedSocket(fileno())->set_keepalive(on); }
+Address IOStream::local_address() const { return borrowed(*core_)->local_address(); }
+Address IOStream::remote_address() const { return borrowed(*core_)->remote_address(); }
+void IOStream::set_nodelay(bool on) const { borrowed(*core_)->set_nodelay(on); }
+void IOStream::set_keepalive(bool on) const { borrowed(*core_)->set_keepalive(on); }
 void IOStream::set_send_buffer_size(int bytes) const {
-  BorrowedSocket(fileno())->set_send_buffer_size(bytes);
+  borrowed(*core_)->set_send_buffer_size(bytes);
 }
 void IOStream::set_receive_buffer_size(int bytes) const {
-  BorrowedSocket(fileno())->set_receive_buffer_size(bytes);
+  borrowed(*core_)->set_receive_buffer_size(bytes);
 }
 void IOStream::setsockopt(int level, int option, int value) const {
-  BorrowedSocket(fileno())->setsockopt(level, option, value);
+  borrowed(*core_)->setsockopt(level, option, value);
 }
 int IOStream::getsockopt(int level, int option) const {
-  return BorrowedSocket(fileno())->getsockopt(level, option);
+  return borrowed(*core_)->getsockopt(level, option);
 }
 
 PipeIOStream::PipeIOStream(native_handle_type fd, const IOStreamOptions& options)

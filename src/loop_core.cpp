@@ -79,6 +79,7 @@ LoopCore::LoopCore(IOLoop& owner, const AsioContext* context)
       strand_(adapted_ ? context->strand : std::nullopt),
       timer_(std::in_place, *io_),
       signal_descriptor_(std::in_place, *io_, duplicate(signals_.descriptor())) {
+  spare_outgoing_.reserve(16);
   if (adapted_) return;
   work_.emplace(asio::make_work_guard(*io_));
   wait_for_signal();
@@ -229,6 +230,25 @@ void LoopCore::settle() noexcept {
     }
     if (dirty_.empty()) break;
     flush_dirty();
+  }
+}
+
+std::string LoopCore::take_chunk(std::size_t count) {
+  if (count < chunk_.size() / 2) return chunk_.substr(0, count);
+  chunk_.resize(count);
+  return std::exchange(chunk_, {});
+}
+
+std::unique_ptr<Outgoing> LoopCore::lend_outgoing() {
+  if (spare_outgoing_.empty()) return std::make_unique<Outgoing>();
+  auto outgoing = std::move(spare_outgoing_.back());
+  spare_outgoing_.pop_back();
+  return outgoing;
+}
+
+void LoopCore::give_back(std::unique_ptr<Outgoing> outgoing) noexcept {
+  if (spare_outgoing_.size() < spare_outgoing_.capacity()) {
+    spare_outgoing_.push_back(std::move(outgoing));
   }
 }
 

@@ -7,6 +7,7 @@
 #pragma once
 
 #include "fork.hpp"
+#include "outgoing.hpp"
 #include "poll_set.hpp"
 #include "signal_ring.hpp"
 #include "signals.hpp"
@@ -242,6 +243,18 @@ class LoopCore : public std::enable_shared_from_this<LoopCore> {
     if (chunk_.size() < size) chunk_.resize(size);
     return chunk_.data();
   }
+  /// Its first `count` bytes as a string: the memory itself when most of it is used.
+  std::string take_chunk(std::size_t count);
+  /// Memory that may serve as the next one.
+  void recycle(std::string&& memory) noexcept {
+    if (memory.size() > chunk_.size() && memory.capacity() <= most_recycled) {
+      chunk_ = std::move(memory);
+    }
+  }
+
+  /// For a stream that has something to send, until it has been sent.
+  std::unique_ptr<Outgoing> lend_outgoing();
+  void give_back(std::unique_ptr<Outgoing> outgoing) noexcept;
 
   /// Memory for TLS records while they are made and sent.
   struct TlsScratch {
@@ -354,7 +367,9 @@ class LoopCore : public std::enable_shared_from_this<LoopCore> {
   int arms_of_others_ = 0;
   const LoopClient* recent_[2] = {nullptr, nullptr};
 
-  std::vector<char> chunk_;
+  static constexpr std::size_t most_recycled = std::size_t{256} * 1024;
+  std::string chunk_;
+  std::vector<std::unique_ptr<Outgoing>> spare_outgoing_;
   TlsScratch tls_scratch_;
 
   TimerQueue timers_;

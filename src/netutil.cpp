@@ -2,6 +2,7 @@
 #include "tornado/netutil.hpp"
 
 #include "lookup.hpp"
+#include "socket_access.hpp"
 
 #include <fmt/format.h>
 
@@ -96,10 +97,14 @@ constexpr bool was_aborted(int error) { return error == ECONNABORTED || error ==
 
 // ----- Socket
 
-// Close-on-exec from the first where the platform can; elsewhere the Socket that adopts it does it.
+// Non-blocking and close-on-exec from the first where the platform can; elsewhere adopt() does it.
+#if defined(SOCK_CLOEXEC) && defined(SOCK_NONBLOCK) && !defined(SO_NOSIGPIPE)
+#define TORNADO_SOCKET_FLAGS (SOCK_CLOEXEC | SOCK_NONBLOCK)
+#endif
+
 native_handle_type open_socket(int family, std::string_view what) {
-#ifdef SOCK_CLOEXEC
-  const native_handle_type handle = ::socket(family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+#ifdef TORNADO_SOCKET_FLAGS
+  const native_handle_type handle = ::socket(family, SOCK_STREAM | TORNADO_SOCKET_FLAGS, 0);
 #else
   const native_handle_type handle = ::socket(family, SOCK_STREAM, 0);
 #endif
@@ -108,8 +113,8 @@ native_handle_type open_socket(int family, std::string_view what) {
 }
 
 native_handle_type accept_handle(native_handle_type listener, sockaddr* address, socklen_t* size) {
-#if defined(SOCK_CLOEXEC) && !defined(_WIN32)
-  return ::accept4(listener, address, size, SOCK_CLOEXEC);
+#ifdef TORNADO_SOCKET_FLAGS
+  return ::accept4(listener, address, size, TORNADO_SOCKET_FLAGS);
 #else
   return ::accept(listener, address, size);
 #endif
@@ -117,12 +122,16 @@ native_handle_type accept_handle(native_handle_type listener, sockaddr* address,
 
 // Closes the handle if the adoption fails.
 Socket adopt(native_handle_type handle) {
+#ifdef TORNADO_SOCKET_FLAGS
+  return tornado::detail::SocketAccess::adopt(handle);
+#else
   try {
     return Socket(handle);
   } catch (...) {
     close_handle(handle);
     throw;
   }
+#endif
 }
 
 template <class T>

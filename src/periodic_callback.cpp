@@ -101,7 +101,7 @@ Future<void> PeriodicCore::run(std::shared_ptr<PeriodicCore> self) {
       if (end) {
         DoneAwaiter wait(*end);
         co_await wait;
-        if (end->status() == Status::error) end->throw_failure();
+        if (end->status() == Status::error) end->require_value();
       }
     } catch (...) {
       report_callback_exception();

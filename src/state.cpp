@@ -56,15 +56,16 @@ bool StateBase::cancel() noexcept {
   return true;
 }
 
-void StateBase::throw_failure() {
+std::exception_ptr StateBase::failure() {
   switch (status_) {
     case Status::error:
       observed = true;
-      std::rethrow_exception(error);
+      return error;
     case Status::cancelled:
-      throw CancelledError();
+      return std::make_exception_ptr(CancelledError());
     default:
-      throw InvalidStateError("the Future is not done: it has no result yet");
+      return std::make_exception_ptr(
+          InvalidStateError("the Future is not done: it has no result yet"));
   }
 }
 
@@ -77,7 +78,7 @@ void StateBase::throw_taken() {
 }
 
 std::exception_ptr StateBase::look() {
-  if (status_ == Status::pending || status_ == Status::cancelled) throw_failure();
+  if (status_ != Status::error) require_value();
   observed = true;
   return error;
 }

@@ -214,24 +214,26 @@ void StreamCore::fail_pending(const std::exception_ptr& error,
     ended.state->fail(for_reader);
   }
   if (!error) return;
-  complete_writes();  // an error may follow on what the same turn has sent
-  for (Write& write : take_pending_writes()) {
-    if (!write.state->done()) write.state->fail(error);
-  }
-  for (const auto& state : std::exchange(drains_, {})) {
-    if (!state->done()) state->fail(error);
+  if (outgoing_) complete_writes();  // an error may follow on what the same turn has sent
+  if (const auto unsent = std::move(outgoing_)) {
+    for (const auto& write : unsent->writes) {
+      if (write.state && !write.state->done()) write.state->fail(error);
+    }
+    for (const auto& state : unsent->drains) {
+      if (!state->done()) state->fail(error);
+    }
   }
   if (write_end_ && !write_end_->done()) write_end_->fail(error);
   if (connect_) std::exchange(connect_, {})->fail(error);
   if (const auto state = std::exchange(handshake_, {}); state && !state->done()) {
     state->fail(error);
   }
-  unsent_.clear();
-  files_.clear();
 }
 
 std::exception_ptr StreamCore::closed_error(const std::string& doing) const {
-  return std::make_exception_ptr(StreamClosedError(error_, doing));
+  if (error_ || !doing.empty()) return std::make_exception_ptr(StreamClosedError(error_, doing));
+  static const std::exception_ptr in_order = std::make_exception_ptr(StreamClosedError());
+  return in_order;
 }
 
 void StreamCore::close_if_unused() {
@@ -258,11 +260,13 @@ void StreamCore::on_loop_close() noexcept {
   }
   backend_.reset();
   tls_ = nullptr;
-  for (Write& write : take_pending_writes()) {
-    if (!write.state->done()) write.state->abandon();
-  }
-  for (const auto& state : std::exchange(drains_, {})) {
-    if (!state->done()) state->abandon();
+  if (const auto unsent = std::move(outgoing_)) {
+    for (const auto& write : unsent->writes) {
+      if (write.state && !write.state->done()) write.state->abandon();
+    }
+    for (const auto& state : unsent->drains) {
+      if (!state->done()) state->abandon();
+    }
   }
   if (write_end_ && !write_end_->done()) write_end_->abandon();
   if (connect_) std::exchange(connect_, {})->abandon();

@@ -5,11 +5,9 @@
 #pragma once
 
 #include "loop_core.hpp"
-#include "owned_file.hpp"
 #include "regex_search.hpp"
 #include "tls_backend.hpp"
 #include "tornado/iostream.hpp"
-#include "write_buffer.hpp"
 
 #include <cstdint>
 #include <memory>
@@ -121,18 +119,6 @@ class StreamCore final : public LoopClient, public Origin {
   };
   static constexpr std::size_t no_limit = static_cast<std::size_t>(-1);
 
-  struct Write {
-    std::uint64_t end;  // done when so many bytes of the stream were sent
-    Ref<StateBase> state;
-  };
-  // What is sent when so many bytes of the stream were: of a file, from an offset on.
-  struct FilePart {
-    std::uint64_t begin;
-    std::uint64_t offset;
-    std::uint64_t length;
-    OwnedFile file;
-  };
-
   ~StreamCore() override;
   void arm() noexcept override;
   void on_loop_close() noexcept override;
@@ -161,7 +147,7 @@ class StreamCore final : public LoopClient, public Origin {
   void put_back_filled();
   template <class T>
   void deliver(T result);
-  void on_data(std::string_view data);
+  void on_data(std::size_t count);
   void shut_unsatisfiable();
   std::size_t chunk_size() const noexcept;
   void on_end();
@@ -201,11 +187,17 @@ class StreamCore final : public LoopClient, public Origin {
   StreamBackend::Result copy_to_backend(const OwnedFile& file, std::uint64_t offset,
                                         std::size_t size);
   bool on_sent(const StreamBackend::Result& result);
+  bool on_sent(const StreamBackend::Result& result, std::size_t offered);
   void end_writing();
   void complete_drains();
   void wait_to_write();
   void complete_writes();
-  std::vector<Write> take_pending_writes() noexcept;
+  Outgoing& outgoing() {
+    if (!outgoing_) outgoing_ = loop_->lend_outgoing();
+    return *outgoing_;
+  }
+  /// Bytes written and not yet sent, without those of files.
+  std::size_t unsent() const noexcept { return outgoing_ ? outgoing_->unsent.size() : 0; }
   void on_write_error(std::error_code error);
 
   void shut(std::error_code error, const std::exception_ptr& for_reader = nullptr);
@@ -240,13 +232,9 @@ class StreamCore final : public LoopClient, public Origin {
   std::uint64_t bytes_read_ = 0;
   Read read_;
 
-  WriteBuffer unsent_;
-  std::vector<FilePart> files_;  // of which unsent_ has nothing
-  std::uint64_t written_ = 0;    // bytes ever accepted
+  std::unique_ptr<Outgoing> outgoing_;  // null when there is nothing
+  std::uint64_t written_ = 0;           // bytes ever accepted
   std::uint64_t sent_ = 0;
-  std::vector<Write> writes_;
-  std::size_t writes_done_ = 0;  // of writes_
-  std::vector<Ref<State<void>>> drains_;
   Ref<State<void>> write_end_;  // set by shutdown_write
 
   Ref<State<IOStream>> connect_;

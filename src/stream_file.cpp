@@ -47,7 +47,7 @@ Future<std::uint64_t> StreamCore::write_file(OwnedFile file, std::uint64_t offse
   }
   const std::uint64_t count = length.value_or(size - offset);
   Future<std::uint64_t> future;
-  if (count > 0) files_.push_back({written_, offset, count, std::move(file)});
+  if (count > 0) outgoing().files.push_back({written_, offset, count, std::move(file)});
   written_ += count;
   State<std::uint64_t>* state = Access::state(future);
   state->emplace(count);
@@ -57,7 +57,7 @@ Future<std::uint64_t> StreamCore::write_file(OwnedFile file, std::uint64_t offse
 
 /// As send_once, for the part of a file that is next.
 bool StreamCore::send_file_part() {
-  const FilePart& part = files_.front();
+  const Outgoing::FilePart& part = outgoing_->files.front();
   const std::uint64_t done = sent_ - part.begin;
   const auto size = static_cast<std::size_t>(std::min(part.length - done, most_per_turn));
   StreamBackend::Result result = backend_->write_file(part.file.get(), part.offset + done, size);
@@ -70,7 +70,7 @@ bool StreamCore::send_file_part() {
     return false;
   }
   if (sent_ == part.begin + part.length) {
-    files_.erase(files_.begin());
+    outgoing_->files.erase(outgoing_->files.begin());
     return true;
   }
   wait_to_write();

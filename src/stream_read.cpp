@@ -212,8 +212,10 @@ void StreamCore::satisfy_from_buffer() {
   }
 }
 
-void StreamCore::on_data(std::string_view data) {
-  bytes_read_ += data.size();
+/// The loop's chunk has got so many bytes.
+void StreamCore::on_data(std::size_t count) {
+  bytes_read_ += count;
+  std::string_view data(loop_->chunk(0), count);
   if (read_.kind == Read::into) {
     if (fill_target(data)) deliver(read_.filled);
     received_.append(data);
@@ -222,6 +224,7 @@ void StreamCore::on_data(std::string_view data) {
   // The common case: nothing is buffered, and what came is what was asked for.
   if (reading() && received_.empty()) {
     const std::size_t end = find_end(data);
+    if (end == count) return deliver(loop_->take_chunk(count));
     if (end < never) {
       deliver(std::string(data.substr(0, end)));
       received_.append(data.substr(end));
@@ -291,7 +294,7 @@ bool StreamCore::read_once() {
     read_.filled += result.bytes;
     if (read_.target.empty() || read_.partial) deliver(read_.filled);
   } else {
-    on_data(std::string_view(buffer, result.bytes));
+    on_data(result.bytes);
   }
   return !closed_ && !read_ended_ && result.bytes == size;
 }

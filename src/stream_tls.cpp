@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Of a stream: TLS, which is a layer above its backend. The handshake is part of connecting.
+#include "socket_access.hpp"
 #include "stream_core.hpp"
 #include "tornado/log.hpp"
 
@@ -14,16 +15,11 @@ namespace {
 
 /// None when it has gone already.
 Address peer_of(native_handle_type handle) {
-  Address peer;
-  if (handle == Socket::invalid_handle) return peer;
-  Socket borrowed(handle);
   try {
-    peer = borrowed.remote_address();
+    return BorrowedSocket(handle)->remote_address();
   } catch (const std::system_error&) {
-    peer = Address();
+    return {};
   }
-  static_cast<void>(borrowed.release());
-  return peer;
 }
 
 }  // namespace

@@ -21,7 +21,7 @@ void StreamCore::require_writable(const char* call) const {
 void StreamCore::add_write(StateBase& state) {
   state.observed = true;  // nobody needs to be told that a stream was closed
   state.add_ref();
-  writes_.push_back({written_, Ref<StateBase>(&state)});
+  outgoing().writes.push_back({written_, Ref<StateBase>(&state)});
   if (!connecting_ && !write_armed_) loop_->add_dirty(*this);
 }
 
@@ -30,12 +30,11 @@ Future<void> StreamCore::write_any(Data&& data) {
   const std::size_t size = data.size();
   require_writable("write");
   if (closed_) return failed<void>(closed_error(), true);
-  if (options_.max_write_buffer_size > 0 &&
-      size + unsent_.size() > options_.max_write_buffer_size) {
+  if (options_.max_write_buffer_size > 0 && size + unsent() > options_.max_write_buffer_size) {
     return failed<void>(std::make_exception_ptr(StreamBufferFullError(fmt::format(
                             "Reached maximum write buffer size: {} bytes wait, {} more exceed "
                             "max_write_buffer_size, {}",
-                            unsent_.size(), size, options_.max_write_buffer_size))),
+                            unsent(), size, options_.max_write_buffer_size))),
                         false);
   }
   Future<void> future;
@@ -43,9 +42,9 @@ Future<void> StreamCore::write_any(Data&& data) {
     future.set_result();
     return future;
   }
-  unsent_.append(std::forward<Data>(data));
+  outgoing().unsent.append(std::forward<Data>(data));
   written_ += size;
-  if (options_.buffered_writes && unsent_.size() <= options_.write_watermark) {
+  if (options_.buffered_writes && unsent() <= options_.write_watermark) {
     future.set_result();
     if (!connecting_ && !write_armed_) loop_->add_dirty(*this);
   } else {
@@ -60,14 +59,14 @@ Future<void> StreamCore::write(std::string&& data) { return write_any(std::move(
 Future<void> StreamCore::drain() {
   if (closed_) return failed<void>(closed_error(), true);
   Future<void> future;
-  if (unsent_.size() <= options_.write_watermark) {
+  if (unsent() <= options_.write_watermark) {
     future.set_result();
     return future;
   }
   State<void>* state = Access::state(future);
   state->observed = true;
   state->add_ref();
-  drains_.emplace_back(state);
+  outgoing().drains.emplace_back(state);
   return future;
 }
 
@@ -94,25 +93,36 @@ void StreamCore::send() {
   while (may_send() && sent_ < written_) {
     if (!send_once()) break;
   }
-  if (may_send() && sent_ == written_ && write_end_ && !write_shut_) end_writing();
+  if (write_end_ && may_send() && sent_ == written_ && !write_shut_) end_writing();
+  if (!outgoing_) return;
   complete_writes();
   complete_drains();
+  if (outgoing_->empty()) loop_->give_back(std::move(outgoing_));
 }
 
 /// One call of the backend's; false when it is to be waited for the next, or there will be none.
 bool StreamCore::send_once() {
   std::uint64_t most = written_ - sent_;
-  if (!files_.empty()) {
-    if (files_.front().begin <= sent_) return send_file_part();
-    most = files_.front().begin - sent_;
+  if (!outgoing_->files.empty()) {
+    const std::uint64_t begin = outgoing_->files.front().begin;
+    if (begin <= sent_) return send_file_part();
+    most = begin - sent_;
+  }
+  if (const std::string_view piece = outgoing_->unsent.single(); piece.size() == most) {
+    return on_sent(backend_->write_to_fd({&piece, 1}), piece.size());
   }
   std::array<std::string_view, 16> room;
-  const auto views = unsent_.gather(room, most);
+  const auto views = outgoing_->unsent.gather(room, most);
   std::size_t offered = 0;
   for (const std::string_view view : views) offered += view.size();
-  const StreamBackend::Result result = backend_->write_to_fd(views);
+  return on_sent(backend_->write_to_fd(views), offered);
+}
+
+/// The same for what was offered to the backend.
+bool StreamCore::on_sent(const StreamBackend::Result& result, std::size_t offered) {
   if (!on_sent(result)) return false;
-  unsent_.consume(result.bytes);
+  outgoing_->unsent.consume(
+      result.bytes, [this](std::string&& sent) noexcept { loop_->recycle(std::move(sent)); });
   if (result.bytes == offered) return true;
   wait_to_write();
   return false;
@@ -152,8 +162,8 @@ void StreamCore::end_writing() {
 
 /// Lets go on who waits for a slow reader, when it has caught up for the most part.
 void StreamCore::complete_drains() {
-  if (drains_.empty() || unsent_.size() > options_.write_watermark / 4) return;
-  for (const auto& state : std::exchange(drains_, {})) {
+  if (outgoing_->drains.empty() || unsent() > options_.write_watermark / 4) return;
+  for (const auto& state : std::exchange(outgoing_->drains, {})) {
     if (!state->done()) state->complete(Status::value);
   }
 }
@@ -165,20 +175,19 @@ void StreamCore::wait_to_write() {
 }
 
 void StreamCore::complete_writes() {
-  while (writes_done_ < writes_.size() && writes_[writes_done_].end <= sent_) {
-    const auto state = std::move(writes_[writes_done_++].state);
+  auto& writes = outgoing_->writes;
+  std::size_t& done = outgoing_->writes_done;
+  while (done < writes.size() && writes[done].end <= sent_) {
+    const auto state = std::move(writes[done++].state);
     if (!state->done()) state->complete(Status::value);  // it may have been cancelled
   }
-  if (writes_done_ == writes_.size() || writes_done_ > writes_.size() / 2) {
-    writes_.erase(writes_.begin(), writes_.begin() + static_cast<std::ptrdiff_t>(writes_done_));
-    writes_done_ = 0;
+  if (done == writes.size()) {
+    writes.clear();
+    done = 0;
+  } else if (done > writes.size() / 2) {
+    writes.erase(writes.begin(), writes.begin() + static_cast<std::ptrdiff_t>(done));
+    done = 0;
   }
-}
-
-std::vector<StreamCore::Write> StreamCore::take_pending_writes() noexcept {
-  writes_.erase(writes_.begin(),
-                writes_.begin() + static_cast<std::ptrdiff_t>(std::exchange(writes_done_, 0)));
-  return std::exchange(writes_, {});
 }
 
 // What the other end sent before it went away is not lost with it.
@@ -188,7 +197,7 @@ void StreamCore::on_write_error(std::error_code error) {
   while (!closed_ && buffered().size() < options_.max_buffer_size) {
     const StreamBackend::Result result = backend_->read_from_fd(loop_->chunk(size), size);
     if (result.error || result.bytes == 0) break;
-    on_data(std::string_view(loop_->chunk(0), result.bytes));
+    on_data(result.bytes);
   }
   shut(broken_);
 }

@@ -8,34 +8,81 @@
 
 #include <fmt/format.h>
 
+#include <cstddef>
 #include <cstdint>
 #include <functional>
-#include <map>
+#include <memory>
 #include <stdexcept>
 #include <utility>
 
 namespace tornado {
-namespace {
 
-void log_failure(const Future<void>& future, const Address& peer) {
-  if (future.cancelled()) return;
-  if (const std::exception_ptr error = future.exception()) {
-    log::log_exception(log::app_log, fmt::format("Error in handle_stream of {}", peer.str()),
-                       error);
-  }
-}
-
-}  // namespace
-
-/// What is being handled, in the order in which it came. Shared with the callbacks that take
-/// entries out, which may outlive the server by a turn.
+/// What is being handled, in the order in which it came. A connection may outlive its server by a
+/// turn.
 struct TCPServer::Connections {
-  struct Entry {
-    detail::Ref<detail::StateBase> done;  // null while the call of handle_stream has not returned
-    detail::Ref<detail::StreamCore> stream;  // not a handle: does not keep it open
+  class Link : public detail::Hook {
+   public:
+    explicit Link(Connection& the_connection) noexcept : connection(the_connection) {}
+    Connection& connection;
   };
-  std::map<std::uint64_t, Entry> entries;
-  std::uint64_t accepted = 0;
+  detail::List<Link> links;
+  std::size_t count = 0;
+};
+
+/// Waits for the end of handle_stream.
+class TCPServer::Connection final : public detail::StateCallback {
+ public:
+  Connection(std::shared_ptr<Connections> connections, const IOStream& stream, Address peer)
+      : StateCallback(detail::node_type<&on_event, Kind::callback>, nullptr),
+        connections_(std::move(connections)),
+        link_(*this),
+        stream_(detail::StreamCore::share(stream)),
+        peer_(std::move(peer)) {
+    connections_->links.push_back(link_);
+    ++connections_->count;
+  }
+
+  /// Takes over what handle_stream returned; destroys this, now or when that is done.
+  void wait_for(const Future<void>& done) {
+    target = detail::Access::state(done);
+    if (!done.done()) {
+      target->add_waiter(*this);
+      return;
+    }
+    target->add_ref();
+    holds_target = true;
+    on_event(this, Event::run);
+  }
+  void close() noexcept {
+    forget();
+    const auto stream = stream_;
+    if (target != nullptr) detail::destroy_coroutine(*target);
+    stream->close({});
+  }
+
+ private:
+  static void on_event(Node* node, Event event) noexcept {
+    const std::unique_ptr<Connection> self(static_cast<Connection*>(node));
+    self->forget();
+    if (event == Event::drop || self->target->status() != detail::Status::error) return;
+    try {
+      log::log_exception(log::app_log,
+                         fmt::format("Error in handle_stream of {}", self->peer_.str()),
+                         self->target->look());
+    } catch (...) {
+      detail::report_callback_exception();
+    }
+  }
+  void forget() noexcept {
+    if (!link_.linked()) return;
+    link_.unlink();
+    --connections_->count;
+  }
+
+  std::shared_ptr<Connections> connections_;
+  Connections::Link link_;
+  detail::Ref<detail::StreamCore> stream_;  // not a handle: does not keep it open
+  Address peer_;
 };
 
 /// A listening socket, and the end of accepting on it.
@@ -107,11 +154,10 @@ void TCPServer::stop() {
 }
 
 void TCPServer::close_all_connections() {
-  auto entries = std::exchange(connections_->entries, {});
-  for (auto entry = entries.rbegin(); entry != entries.rend(); ++entry) {
-    if (entry->second.done) detail::destroy_coroutine(*entry->second.done);
-    entry->second.stream->close({});
-  }
+  // Those that are there now; what is closed may make others.
+  detail::List<Connections::Link> links;
+  links.splice(connections_->links);
+  while (!links.empty()) links.back().connection.close();
 }
 
 std::vector<Address> TCPServer::addresses() const {
@@ -122,7 +168,7 @@ std::vector<Address> TCPServer::addresses() const {
   return result;
 }
 
-std::size_t TCPServer::connections() const noexcept { return connections_->entries.size(); }
+std::size_t TCPServer::connections() const noexcept { return connections_->count; }
 
 Future<void> TCPServer::handle_stream(IOStream, Address) {
   throw std::logic_error("TCPServer::handle_stream has to be overridden");
@@ -135,27 +181,14 @@ void TCPServer::handle_connection(Socket socket, const Address& address) {
   } else {
     stream = IOStream(std::move(socket), stream_options_);
   }
-  // What handle_stream does may take the entry out again, or destroy the server.
-  const std::shared_ptr<Connections> connections = connections_;
-  const std::uint64_t number = connections->accepted++;
-  connections->entries[number].stream = detail::StreamCore::share(stream);
+  auto connection = std::make_unique<Connection>(connections_, stream, address);
   Future<void> done;
   try {
     done = handle_stream(std::move(stream), address);
   } catch (...) {
     done.set_exception(std::current_exception());
   }
-  if (done.done()) {
-    connections->entries.erase(number);
-    log_failure(done, address);
-    return;
-  }
-  const auto entry = connections->entries.find(number);
-  if (entry != connections->entries.end()) entry->second.done = detail::share(done);
-  done.add_done_callback([connections, number, address](const Future<void>& future) {
-    connections->entries.erase(number);
-    log_failure(future, address);
-  });
+  connection.release()->wait_for(done);
 }
 
 }  // namespace tornado

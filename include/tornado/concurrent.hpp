@@ -96,7 +96,7 @@ class Future {
   /// \throws InvalidStateError  when pending, or when the value has been moved out.
   /// \throws CancelledError     when cancelled.
   /// \throws the error          that the Future failed with.
-  decltype(auto) result() const { return state_->value(); }
+  TORNADO_INLINE decltype(auto) result() const { return state_->value(); }
 
   /// The error, or null when it ended with a value. Counts as having looked at the error.
   ///

@@ -26,6 +26,10 @@
 
 namespace tornado {
 
+namespace detail {
+class SocketAccess;
+}  // namespace detail
+
 /// A name could not be resolved; the message says which. `code()` is in
 /// `netutil::resolver_category()`, or in `std::system_category()` where the system itself failed.
 /// Python: `socket.gaierror`.
@@ -201,6 +205,7 @@ class TORNADO_EXPORT Socket {
   int getsockopt(int level, int option) const;
 
  private:
+  friend class detail::SocketAccess;
   native_handle_type handle_ = invalid_handle;
 };
 

@@ -99,6 +99,7 @@ class TORNADO_EXPORT TCPServer {
   virtual Future<void> handle_stream(IOStream stream, Address address);
 
  private:
+  class Connection;
   struct Connections;
   class Listener;
 

@@ -170,10 +170,10 @@ class TORNADO_EXPORT StateCallback : public Node {
     StateCallback& node;
   };
 
-  StateCallback(const Type& type, StateBase& state) noexcept
-      : Node(type), target(&state), link(*this) {}
+  StateCallback(const Type& type, StateBase* state) noexcept
+      : Node(type), target(state), link(*this) {}
 
-  StateBase* target;
+  StateBase* target;  // null until it is known
   Link link;
   bool holds_target = false;  // once the state is done and this is queued
 
@@ -202,7 +202,7 @@ class DoneCallback final : public StateCallback {
  private:
   template <class G>
   DoneCallback(State<T>& state, G&& f)
-      : StateCallback(callable_type<&on_event, DoneCallback, F, Kind::callback>, state),
+      : StateCallback(callable_type<&on_event, DoneCallback, F, Kind::callback>, &state),
         f_(std::forward<G>(f)) {}
 
   friend struct CallableOf<DoneCallback>;

@@ -59,7 +59,7 @@ class TakingAwaiter {
   void await_suspend(std::coroutine_handle<Promise> handle) {
     wait_.suspend(handle, *Access::state(future_), where_);
   }
-  T await_resume() {
+  TORNADO_INLINE T await_resume() {
     wait_.check_cancelled();
     State<T>* state = Access::state(future_);
     return state->take(state->unique());
@@ -83,7 +83,7 @@ class LookingAwaiter {
   void await_suspend(std::coroutine_handle<Promise> handle) {
     wait_.suspend(handle, *Access::state(future_), where_);
   }
-  decltype(auto) await_resume() {
+  TORNADO_INLINE decltype(auto) await_resume() {
     wait_.check_cancelled();
     return future_.result();
   }

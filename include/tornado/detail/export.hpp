@@ -23,3 +23,10 @@
 #else
 #define TORNADO_COLD __declspec(noinline)
 #endif
+
+/// A function that is to be part of those that call it, also where nothing else is.
+#if defined(__GNUC__)
+#define TORNADO_INLINE [[gnu::always_inline]]
+#else
+#define TORNADO_INLINE [[msvc::forceinline]]
+#endif

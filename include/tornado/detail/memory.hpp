@@ -28,7 +28,7 @@ struct FreeList {
 /// What each thread has of its own. Trivially destructible, so that it can be used until the very
 /// end of the thread.
 struct PerThread {
-  static constexpr std::size_t granule = 64;
+  static constexpr std::size_t granule = 32;
   static constexpr std::size_t largest = 4096;
   /// Which list has pieces of so many bytes. The first, that of larger ones, stays empty.
   static constexpr std::uint32_t list_of(std::size_t bytes) noexcept {
