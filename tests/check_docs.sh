@@ -4,14 +4,17 @@
 # Compares the C++ of the documentation with the examples, which are built and run: each block that
 # begins with ```cpp stands, line by line, in a file under examples/, where it may be indented
 # further. Declarations, and code that is wrong on purpose, are in ```c++ blocks, which are left
-# alone.
+# alone. The ```cpp, ```cmake and ```sh blocks of docs/install.md stand in files under tests/package,
+# which check.sh there runs.
 #
-#     check_docs.sh                  docs/guide, docs/reference, docs/cookbook.md and docs/from-asio.md
+#     check_docs.sh                  docs/guide, docs/reference and the pages beside them
 #     check_docs.sh --self-test      itself, with blocks that do and do not stand there
 set -eu
 
-check() {
-  find examples -name '*.[ch]pp' | LC_ALL=C sort | awk '
+check() { # check LANGUAGES FOLDER PAGES...: the blocks of the pages stand in files in the folder
+  languages=$1 folder=$2
+  shift 2
+  find "$folder" -type f | LC_ALL=C sort | awk -v languages="$languages" -v folder="$folder" '
     function indent_of(text) { match(text, /^ */); return RLENGTH }
 
     # Do the lines of the block stand in the examples from line `at` on, all further right by as much?
@@ -30,7 +33,7 @@ check() {
     function check_block(    at) {
       blocks++
       for (at = 1; at + lines - 1 <= total; at++) if (stands_at(at)) return
-      print FILENAME ":" begins ": this block does not stand in a file under examples/"
+      print FILENAME ":" begins ": this block does not stand in a file under " folder
       failed = 1
     }
 
@@ -43,13 +46,13 @@ check() {
     }
     /^ *```/ {
       if (on) { on = 0; check_block() }
-      else if (!other && /^ *```cpp *$/) { on = 1; lines = 0; begins = FNR }
+      else if (!other && $0 ~ "^ *```(" languages ") *$") { on = 1; lines = 0; begins = FNR }
       else other = !other
       next
     }
     on { block[++lines] = $0 }
     END {
-      if (blocks == 0) { print "there is no ```cpp block in " ARGV[2]; failed = 1 }
+      if (blocks == 0) { print "there is no block of " languages " in " ARGV[2]; failed = 1 }
       exit failed
     }
   ' - "$@"
@@ -62,7 +65,7 @@ if [ "${1-}" = --self-test ]; then
   try() { # try EXPECTED FENCE BLOCK
     printf '```cpp\n%s\n```\n```%s\n%s\n```\n' "$right" "$2" "$3" >"$page"
     status=0
-    check "$page" >/dev/null || status=$?
+    check cpp examples "$page" >/dev/null || status=$?
     [ "$status" = "$1" ] || { echo "check_docs.sh: status $status for the block: $3" && exit 1; }
   }
   try 0 cpp "$right"
@@ -74,4 +77,5 @@ if [ "${1-}" = --self-test ]; then
   exit
 fi
 
-check docs/guide/*.md docs/reference/*.md docs/cookbook.md docs/from-asio.md
+check cpp examples docs/guide/*.md docs/reference/*.md docs/cookbook.md docs/from-asio.md
+check 'cpp|cmake|sh' tests/package docs/install.md
