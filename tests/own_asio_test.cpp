@@ -9,6 +9,7 @@
 #include <asio/post.hpp>
 #include <asio/read_until.hpp>
 #include <asio/steady_timer.hpp>
+#include <asio/version.hpp>
 #include <asio/write.hpp>
 #include <doctest/doctest.h>
 

@@ -22,8 +22,8 @@ asio::awaitable<void> handle_stream(tcp::socket socket) {
   try {
     std::string data;
     for (;;) {
-      const std::size_t size = co_await asio::async_read_until(
-          socket, asio::dynamic_buffer(data), '\n', asio::use_awaitable);
+      const std::size_t size = co_await asio::async_read_until(socket, asio::dynamic_buffer(data),
+                                                               '\n', asio::use_awaitable);
       co_await asio::async_write(socket, asio::buffer(data, size), asio::use_awaitable);
       data.erase(0, size);
     }
