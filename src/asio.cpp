@@ -29,6 +29,8 @@ asio::any_io_executor tornado::get_executor(IOLoop& loop) {
 
 namespace tornado::detail {
 
+const char TORNADO_ASIO_NAME = 0;
+
 asio::any_io_executor executor_of(LoopCore& core) {
   if (core.closed()) throw std::logic_error("the loop has been closed");
   if (core.strand()) return *core.strand();

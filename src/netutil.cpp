@@ -642,10 +642,14 @@ const std::error_category& resolver_category() noexcept {
 
 std::vector<Socket> bind_sockets(std::uint16_t port, std::string_view address,
                                  const BindOptions& options) {
-  std::vector<Address> addresses =
-      resolve(address, port, options.family, options.flags.value_or(AI_PASSIVE));
-  std::stable_sort(addresses.begin(), addresses.end(),
-                   [](const Address& a, const Address& b) { return a.family() < b.family(); });
+  // Sorted as they come: libstdc++ 12's std::stable_sort uses what C++17 deprecates, and clang 19
+  // says so.
+  const auto by_family = [](const Address& a, const Address& b) { return a.family() < b.family(); };
+  std::vector<Address> addresses;
+  for (Address& each : resolve(address, port, options.family, options.flags.value_or(AI_PASSIVE))) {
+    addresses.insert(std::upper_bound(addresses.begin(), addresses.end(), each, by_family),
+                     std::move(each));
+  }
   for (int tries_left = 10;; --tries_left) {
     try {
       return listen_on_all(addresses, address, options);

@@ -7,6 +7,7 @@
 #include "tornado/gen.hpp"
 #include "tornado/ioloop.hpp"
 #include "tornado/log.hpp"
+#include "tornado/submit.hpp"
 
 #include <cstddef>
 #include <exception>

@@ -156,9 +156,9 @@ TEST_SUITE("ioloop") {
     int got_number = -1;
     loop.add_handler(
         server.native_handle(),
-        [&, &server = server](int fd, int) {
+        [&, &listener = server](int fd, int) {
           got_number = fd;
-          CHECK(server.accept());
+          CHECK(listener.accept());
           loop.stop();
         },
         IOLoop::READ);

@@ -6,6 +6,7 @@
 #include "tornado/gen.hpp"
 #include "tornado/ioloop.hpp"
 #include "tornado/log.hpp"
+#include "tornado/submit.hpp"
 #include "tornado/util.hpp"
 
 #include <atomic>

@@ -5,6 +5,7 @@
 #include "tornado/concurrent.hpp"
 #include "tornado/gen.hpp"
 #include "tornado/log.hpp"
+#include "tornado/submit.hpp"
 
 #include <algorithm>
 #include <atomic>

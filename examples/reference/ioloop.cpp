@@ -2,6 +2,7 @@
 //
 // An example for each name in <tornado/ioloop.hpp>, and for those of <tornado/util.hpp> that go
 // with them; docs/reference/ioloop.md quotes them.
+#include <tornado/submit.hpp>
 #include <tornado/tornado.hpp>
 
 #include <fmt/format.h>

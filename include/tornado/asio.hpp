@@ -11,6 +11,7 @@
 #endif
 
 #include "tornado/concurrent.hpp"
+#include "tornado/detail/asio_check.hpp"
 #include "tornado/ioloop.hpp"
 #include "tornado/iostream.hpp"
 #include "tornado/ssl.hpp"
@@ -28,21 +29,12 @@
 #include <asio/ip/tcp.hpp>
 #include <asio/post.hpp>
 #include <asio/strand.hpp>
-#include <asio/version.hpp>
 
 #include <memory>
 #include <string>
 #include <utility>
 
-// The library and the program have to be compiled with one Asio, or its classes would differ: the
-// version is in the names of the functions that take them, and linking tells.
-#define TORNADO_JOIN(a, b) a##b
-#define TORNADO_NAME(name, version) TORNADO_JOIN(name, version)
-#define TORNADO_WITH_ASIO TORNADO_NAME(with_asio_, ASIO_VERSION)
-
 namespace tornado {
-
-inline namespace TORNADO_WITH_ASIO {
 
 /// A loop on an `io_context` that the program owns, and runs: the loop's callbacks, coroutines and
 /// streams have their turns among the program's own handlers.
@@ -88,8 +80,6 @@ TORNADO_EXPORT asio::io_context& get_io_context(IOLoop& loop);
 ///
 /// \throws std::logic_error  when the loop has been closed.
 TORNADO_EXPORT asio::any_io_executor get_executor(IOLoop& loop);
-
-}  // namespace TORNADO_WITH_ASIO
 
 /// The type of `as_future`.
 class AsFuture {
@@ -228,9 +218,5 @@ class AsioStream {
 };
 
 }  // namespace tornado
-
-#undef TORNADO_WITH_ASIO
-#undef TORNADO_NAME
-#undef TORNADO_JOIN
 
 #include "tornado/detail/asio_inl.hpp"

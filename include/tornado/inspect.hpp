@@ -6,9 +6,9 @@
 // For the loop's thread only.
 #pragma once
 
+#include "tornado/detail/chrono.hpp"
 #include "tornado/detail/export.hpp"
 
-#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <string>

@@ -7,14 +7,13 @@
 #pragma once
 
 #include "tornado/concurrent.hpp"
+#include "tornado/detail/chrono.hpp"
 #include "tornado/detail/timer.hpp"
 #include "tornado/util.hpp"
 
-#include <chrono>
 #include <concepts>
 #include <cstdint>
 #include <functional>
-#include <future>
 #include <memory>
 #include <optional>
 #include <string_view>
@@ -236,7 +235,7 @@ class TORNADO_EXPORT IOLoop {
   /// Calls `f(args...)` on the loop, for a thread that has none, and gives that thread the result:
   /// of a coroutine, what its Future ends with. From any thread but the loop's own, which would
   /// wait for itself. Fails with `std::future_error` (broken promise) when the loop is closed
-  /// first.
+  /// first. The result is a `std::future`; this needs `#include <tornado/submit.hpp>`.
   template <class F, class... Args>
   auto submit(F&& f, Args&&... args);
 

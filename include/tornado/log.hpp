@@ -6,6 +6,7 @@
 // destructors of static objects.
 #pragma once
 
+#include "tornado/detail/chrono.hpp"
 #include "tornado/detail/export.hpp"
 
 #if __has_include(<fmt/base.h>)
@@ -15,7 +16,6 @@
 #endif
 
 #include <atomic>
-#include <chrono>
 #include <cstdint>
 #include <exception>
 #include <functional>

@@ -7,10 +7,10 @@
 #pragma once
 
 #include "tornado/concurrent.hpp"
+#include "tornado/detail/chrono.hpp"
 #include "tornado/detail/export.hpp"
 #include "tornado/util.hpp"
 
-#include <chrono>
 #include <compare>
 #include <cstddef>
 #include <cstdint>

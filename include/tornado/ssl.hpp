@@ -7,9 +7,9 @@
 // one.
 #pragma once
 
+#include "tornado/detail/chrono.hpp"
 #include "tornado/detail/export.hpp"
 
-#include <chrono>
 #include <cstddef>
 #include <functional>
 #include <initializer_list>

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// tornado/tornado.hpp: all of the library, but for the bridge to Asio, <tornado/asio.hpp>.
+// tornado/tornado.hpp: all of the library, but for the bridge to Asio, <tornado/asio.hpp>, and for
+// IOLoop::submit, <tornado/submit.hpp>.
 #pragma once
 
 #include "tornado/asyncgen.hpp"

@@ -7,9 +7,9 @@
 // else may be used from any thread.
 #pragma once
 
+#include "tornado/detail/chrono.hpp"
 #include "tornado/detail/export.hpp"
 
-#include <chrono>
 #include <concepts>
 #include <cstddef>
 #include <cstdint>

@@ -1,14 +1,35 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// What a user's first program looks like; built against an installed tornado-asio and inside a
-// project that contains it.
+// A user's first program: an echo server, and a client that says hello to it.
 #include <tornado/tornado.hpp>
 
-#include <chrono>
+#include <cstdint>
+#include <cstdio>
+#include <string>
+#include <utility>
+#include <vector>
 
-tornado::Future<int> answer() {
-  co_await tornado::gen::sleep(std::chrono::milliseconds(1));
-  co_return 42;
+using namespace tornado;
+
+class EchoServer : public TCPServer {
+  Future<void> handle_stream(IOStream stream, Address) override {
+    std::string line = co_await stream.read_until("\n");
+    co_await stream.write(line);
+  }
+};
+
+Future<void> say_hello(std::uint16_t port) {
+  TCPClient client;
+  IOStream stream = co_await client.connect("127.0.0.1", port);
+  co_await stream.write("hello\n");
+  std::string line = co_await stream.read_until("\n");
+  std::printf("%s", line.c_str());
 }
 
-int main() { return tornado::IOLoop::current().run_sync(answer) == 42 ? 0 : 1; }
+int main() {
+  EchoServer server;
+  std::vector<Socket> sockets = netutil::bind_sockets(0, "127.0.0.1");  // a port that is free
+  const std::uint16_t port = sockets.front().local_address().port();
+  server.add_sockets(std::move(sockets));
+  IOLoop::current().run_sync([port] { return say_hello(port); });
+}

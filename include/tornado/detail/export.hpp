@@ -30,3 +30,8 @@
 #else
 #define TORNADO_INLINE [[msvc::forceinline]]
 #endif
+
+// Where Asio is included before our headers, it has to be the library's.
+#if defined(TORNADO_STATIC) && defined(ASIO_VERSION)
+#include "tornado/detail/asio_check.hpp"
+#endif

@@ -7,10 +7,8 @@
 #include "tornado/detail/callback.hpp"
 #include "tornado/detail/coroutine.hpp"
 
-#include <deque>
 #include <functional>
 #include <memory>
-#include <numeric>
 #include <stdexcept>
 
 namespace tornado::gen {
@@ -414,7 +412,7 @@ template <class T, class Key>
 struct WaitIterator<T, Key>::Shared {
   std::vector<Future<T>> children;
   std::vector<Key> keys;
-  std::deque<std::size_t> finished;  // not given out yet
+  std::vector<std::size_t> finished;  // in order; those in front have been given out
   std::size_t left = 0;
   std::optional<std::size_t> current;
   std::optional<Future<void>> some;  // what a pending next waits for
@@ -450,7 +448,7 @@ WaitIterator<T, Key>::WaitIterator(std::vector<Future<T>> children) {
   static_assert(std::is_same_v<Key, std::size_t>,
                 "a WaitIterator over a vector has no keys but the places");
   std::vector<Key> keys(children.size());
-  std::iota(keys.begin(), keys.end(), Key());
+  for (std::size_t i = 0; i < keys.size(); ++i) keys[i] = i;
   shared_ = Shared::create(std::move(children), std::move(keys));
 }
 
@@ -478,7 +476,8 @@ Future<std::optional<typename WaitIterator<T, Key>::Value>> WaitIterator<T, Key>
     std::shared_ptr<Shared> shared) {
   shared->current.reset();
   if (shared->left == 0) co_return std::nullopt;
-  if (shared->finished.empty()) {
+  const std::size_t given = shared->children.size() - shared->left;
+  if (shared->finished.size() == given) {
     const auto reset = [](Shared* asked) { asked->asked = false; };
     const std::unique_ptr<Shared, decltype(reset)> guard(shared.get(), reset);
     shared->asked = true;
@@ -486,8 +485,7 @@ Future<std::optional<typename WaitIterator<T, Key>::Value>> WaitIterator<T, Key>
     shared->some = some;
     co_await std::move(some);
   }
-  const std::size_t place = shared->finished.front();
-  shared->finished.pop_front();
+  const std::size_t place = shared->finished[given];
   --shared->left;
   shared->current = place;
   // A copy where that can be had, since current_future() shows the value too.

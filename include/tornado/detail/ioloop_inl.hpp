@@ -78,6 +78,10 @@ class Periodic final : public PeriodicCore {
   F f_;
 };
 
+/// A std::promise; its definition is in <tornado/submit.hpp>.
+template <class T>
+class BlockingPromise;
+
 }  // namespace detail
 
 template <class F, class Rep, class Period>
@@ -145,25 +149,29 @@ auto IOLoop::submit(F&& f, Args&&... args) {
   auto bound = detail::bind_callback(std::forward<F>(f), std::forward<Args>(args)...);
   using Call = detail::SharedCall<decltype(bound)>;
   using Value = typename Call::Value;
-  auto call = std::make_shared<Call>(std::move(bound));
-  std::promise<Value> promise;
-  std::future<Value> answer = promise.get_future();
-  add_callback([call = std::move(call), promise = std::move(promise)]() mutable {
-    Call& begun = *call;
-    begun.begin([&begun, promise = std::move(promise)]() mutable {
-      try {
-        if constexpr (std::is_void_v<Value>) {
-          begun.take();
-          promise.set_value();
-        } else {
-          promise.set_value(begun.take());
+  constexpr bool complete = requires { sizeof(detail::BlockingPromise<Value>); };
+  static_assert(complete, "IOLoop::submit needs #include <tornado/submit.hpp>");
+  if constexpr (complete) {
+    auto call = std::make_shared<Call>(std::move(bound));
+    detail::BlockingPromise<Value> promise;
+    auto answer = promise.get_future();
+    add_callback([call = std::move(call), promise = std::move(promise)]() mutable {
+      Call& begun = *call;
+      begun.begin([&begun, promise = std::move(promise)]() mutable {
+        try {
+          if constexpr (std::is_void_v<Value>) {
+            begun.take();
+            promise.set_value();
+          } else {
+            promise.set_value(begun.take());
+          }
+        } catch (...) {
+          promise.set_exception(std::current_exception());
         }
-      } catch (...) {
-        promise.set_exception(std::current_exception());
-      }
+      });
     });
-  });
-  return answer;
+    return answer;
+  }
 }
 
 }  // namespace tornado

@@ -4,8 +4,8 @@
 #pragma once
 
 #include "tornado/detail/callback.hpp"
+#include "tornado/detail/chrono.hpp"
 
-#include <chrono>
 #include <cstddef>
 #include <cstdint>
 

@@ -1,0 +1,10 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// A program without the bridge, and with Asio, for the linker.
+#include <asio/version.hpp>
+
+static_assert(ASIO_VERSION > 0);  // so that this one stays the first
+
+#include "tornado/tornado.hpp"
+
+int main() { tornado::IOLoop::current().close(); }
