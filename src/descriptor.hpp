@@ -6,6 +6,7 @@
 #include "loop_core.hpp"
 #include "tornado/stream_backend.hpp"
 
+#include <cstdint>
 #include <utility>
 
 namespace tornado::detail {
@@ -26,15 +27,16 @@ class Descriptor {
   int get() const noexcept { return fd_; }
   bool is_open() const noexcept { return fd_ >= 0; }
 
-  /// What the last attempt to read gave: after one that would have blocked, a wait need not look.
+  /// What an attempt to read gave: after one that would have blocked, a wait in the same turn need
+  /// not look. Later the edge for what came meanwhile may have been reported already.
   StreamBackend::Result read(StreamBackend::Result result) noexcept {
-    blocked_ = result.bytes == 0 && result.error;
+    blocked_in_ = result.bytes == 0 && result.error ? loop_.turn() : 0;
     return result;
   }
   /// Tells `ready`, not inside this call, when one can read, or write; `operation_canceled` when it
   /// was closed or released before.
   void wait(Interest interest, Ready ready) {
-    watch_->wait(interest, std::move(ready), std::exchange(blocked_, false));
+    watch_->wait(interest, std::move(ready), blocked_in_ != 0 && blocked_in_ == loop_.turn());
   }
   void close() noexcept;
   /// Hands it over to the caller.
@@ -46,6 +48,7 @@ class Descriptor {
     Watch() = default;
     Watch(const Watch&) = delete;
     Watch& operator=(const Watch&) = delete;
+    /// \param blocked  there is nothing to read.
     virtual void wait(Interest interest, Ready ready, bool blocked) = 0;
     /// Gives up the waits, and destroys this: when the last of them has been told.
     virtual void end() noexcept = 0;
@@ -58,7 +61,7 @@ class Descriptor {
   LoopCore& loop_;
   Watch* watch_;
   int fd_;
-  bool blocked_ = false;
+  std::uint64_t blocked_in_ = 0;  // the number of a turn, or 0
 };
 
 }  // namespace tornado::detail
