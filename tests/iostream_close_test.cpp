@@ -628,4 +628,40 @@ TEST_SUITE("iostream") {
     CHECK(why_closed(loop, stream.write("x")) == std::errc::broken_pipe);
     CHECK(result(loop, stream.read_until_close()).size() <= 10500);
   }
+
+  TEST_CASE("IOStream: what comes between a read in vain and the wait after it is noticed") {
+    if (IOLoop::configured_class() != "epoll") return;  // others tell it in another order
+    test::Loop loop;
+    // So many that their waits do not all begin before the system is asked again.
+    std::vector<std::pair<IOStream, IOStream>> many;
+    for (int i = 0; i < 150; ++i) many.push_back(make_iostream_pair(Transport::tcp));
+    std::vector<Future<std::string>> reads;
+    const auto read_all = [&] {
+      reads.clear();
+      for (const auto& [reader, writer] : many) reads.push_back(reader.read_bytes(1));
+    };
+    read_all();
+    for (const auto& [reader, writer] : many) writer.write("x");
+    for (const auto& read : reads) result(loop, read);
+    const auto [stream, peer] = make_iostream_pair(Transport::tcp);
+    bool closed = false;
+    watch_close(stream, closed);
+
+    const auto [first, first_peer] = make_iostream_pair(Transport::tcp);
+    const auto [last, last_peer] = make_iostream_pair(Transport::tcp);
+    first.read_bytes(1).add_done_callback([&, fd = stream.fileno()] {
+      char byte;
+      CHECK(::recv(fd, &byte, 1, 0) == 1);  // the stream will find nothing
+      read_all();
+    });
+    last.read_bytes(1).add_done_callback(
+        [fd = peer.fileno()] { CHECK(::shutdown(fd, SHUT_WR) == 0); });
+    loop.iterate(5);
+    // In this order they are told to be readable.
+    for (const IOStream& writer : {first_peer, peer, last_peer}) {
+      writer.write("x");
+      writer.flush();
+    }
+    wait_until(loop, [&] { return closed; });
+  }
 }
