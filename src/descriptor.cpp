@@ -11,6 +11,7 @@
 #include <memory>
 #include <optional>
 #include <system_error>
+#include <utility>
 
 #include <poll.h>
 #include <unistd.h>
@@ -146,6 +147,16 @@ Descriptor::Watch* watch(LoopCore& loop, int fd) {
 }  // namespace
 
 Descriptor::Descriptor(LoopCore& loop, int fd) : loop_(loop), watch_(watch(loop, fd)), fd_(fd) {}
+
+void Descriptor::wait(Interest interest, Ready ready) {
+  if (is_open()) {
+    watch_->wait(interest, std::move(ready), blocked_in_ != 0 && blocked_in_ == loop_.turn());
+    return;
+  }
+  loop_.post_handler([ready = std::move(ready)]() mutable {
+    ready(std::make_error_code(std::errc::operation_canceled));
+  });
+}
 
 int Descriptor::release() noexcept {
   if (is_open()) watch_->end();

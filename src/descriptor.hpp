@@ -7,7 +7,6 @@
 #include "tornado/stream_backend.hpp"
 
 #include <cstdint>
-#include <utility>
 
 namespace tornado::detail {
 
@@ -34,10 +33,8 @@ class Descriptor {
     return result;
   }
   /// Tells `ready`, not inside this call, when one can read, or write; `operation_canceled` when it
-  /// was closed or released before.
-  void wait(Interest interest, Ready ready) {
-    watch_->wait(interest, std::move(ready), blocked_in_ != 0 && blocked_in_ == loop_.turn());
-  }
+  /// was closed or released before, or meanwhile.
+  void wait(Interest interest, Ready ready);
   void close() noexcept;
   /// Hands it over to the caller.
   [[nodiscard]] int release() noexcept;

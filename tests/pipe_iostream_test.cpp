@@ -427,6 +427,16 @@ TEST_SUITE("iostream") {
     }
   }
 
+  TEST_CASE("PipeIOStream.shutdown_write: a close callback that is set behind it is called") {
+    test::Loop loop;
+    const auto [rs, ws] = make_pipe_streams();
+    result(loop, ws.shutdown_write());
+    bool closed = false;
+    ws.set_close_callback([&] { closed = true; });
+    wait_until(loop, [&] { return closed; });
+    CHECK(ws.error() == std::error_code());
+  }
+
   TEST_CASE("PipeIOStream.shutdown_write: of a socket pair, and of what cannot") {
     test::Loop loop;
     int ends[2];

@@ -10,12 +10,16 @@ import sys
 from pathlib import Path
 
 import peers as peer_module
-from measure import WORKLOADS, Server, count_syscalls, load, measure, raise_limits
+from measure import (WORKLOADS, Server, count_instructions, count_syscalls, load, measure,
+                     raise_limits)
 from peers import PROGRAMS, ROOT, all_peers, available, machine, say, versions
 
 DOCS = ROOT / "docs"
 IN_PROCESS = ("coroutine_benchmark", "callbacks_benchmark", "timers_benchmark")
-EXTRAS = ("syscalls", "in-process", "scaling", "loops")
+EXTRAS = ("syscalls", "instructions", "in-process", "scaling", "loops")
+# Whose instructions are counted: not those that bring a runtime of their own.
+COUNTED = ("epoll", "epoll-batched", "tornado-asio", "tornado-asio-awaited", "asio-callbacks",
+           "asio-awaitable", "libuv", "libevent")
 
 
 def parse_arguments():
@@ -29,6 +33,7 @@ def parse_arguments():
                         help="3 rounds of 0.3 s: about 5 minutes (the default)")
     length.add_argument("--full", action="store_true",
                         help="15 rounds of 1 s, for the published tables: 45 minutes and more")
+    parser.add_argument("--rounds", type=int, metavar="N", help="another number of rounds")
     parser.add_argument("--peers", metavar="NAME,...", default=",".join(names),
                         help=f"of {', '.join(names)}; epoll is always among them")
     parser.add_argument("--workloads", metavar="NAME,...", default=",".join([*workloads, *EXTRAS]),
@@ -106,6 +111,7 @@ def measure_loops(peers, rounds, seconds):
 
 def run(arguments):
     rounds, seconds, attempts = (15, 1.0, 10) if arguments.full else (3, 0.3, 2)
+    rounds = arguments.rounds or rounds
     missing = peer_module.build()
     peers = []
     for peer in all_peers():
@@ -132,6 +138,7 @@ def run(arguments):
         "peers": [peer.name for peer in peers],
         "cells": measure_cells(peers, workloads, rounds, seconds, attempts),
         "syscalls": {},
+        "instructions": {},
         "in_process": {},
         "scaling": {},
         "loops": {},
@@ -143,6 +150,14 @@ def run(arguments):
                 if not peer.only:
                     results["syscalls"][f"{peer.name} {connections}"] = count_syscalls(
                         peer, connections, seconds)
+    if "instructions" in wanted:
+        say("Counting instructions")
+        for workload in workloads:
+            for peer in peers:
+                if (peer.name in COUNTED and workload.name not in ("ping-pong-1", "idle")
+                        and (not peer.only or workload.name in peer.only)):
+                    results["instructions"][f"{workload.name} {peer.name}"] = count_instructions(
+                        peer, workload, 1.0)
     if "in-process" in wanted:
         results["in_process"] = {name: columns_of(name) for name in IN_PROCESS}
     if "idle" in wanted:

@@ -78,14 +78,14 @@ def cpu_of_others(own):
 class Server:
     """A server of a peer's, for as long as the `with` block runs."""
 
-    def __init__(self, peer, arguments=(), core=None, syscalls=None):
+    def __init__(self, peer, arguments=(), core=None, syscalls=None, wrapper=()):
         environment = os.environ | peer.environment
         if syscalls:
             environment |= {"LD_PRELOAD": str(PROGRAMS / "libcount_syscalls.so"),
                             "COUNT_SYSCALLS": syscalls}
         self.peer = peer
         self.process = subprocess.Popen(
-            [*peer.command, *arguments], env=environment, stdout=subprocess.PIPE, text=True,
+            [*wrapper, *peer.command, *arguments], env=environment, stdout=subprocess.PIPE, text=True,
             preexec_fn=None if core is None else lambda: os.sched_setaffinity(0, {core}))
         self.pid = self.process.pid
 
@@ -152,6 +152,23 @@ def count_syscalls(peer, connections, seconds):
             result = load(server, (*arguments, "--syscalls", file.name), seconds, client_core)
     return {name.partition(".")[2]: count / result["operations"]
             for name, count in result.items() if name.startswith("syscalls.")}
+
+
+def count_instructions(peer, workload, seconds):
+    """Instructions in user space per operation, by callgrind; none where that does not work."""
+    with tempfile.TemporaryDirectory() as folder:
+        counts = Path(folder) / "counts"
+        valgrind = ("valgrind", "--quiet", "--tool=callgrind", f"--callgrind-out-file={counts}")
+        try:
+            with Server(peer, workload.server, wrapper=valgrind) as server:
+                result = load(server, workload.arguments, seconds)
+                server.process.terminate()
+                server.process.wait()
+        except OSError:
+            return None
+        total = re.search(r"^totals: (\d+)", counts.read_text(), re.MULTILINE)
+    # With those of the tenth of the time that comes first.
+    return int(total[1]) / (result["operations"] * 1.1)
 
 
 def count_by_perf(peer, arguments, seconds):

@@ -153,6 +153,13 @@ def page(results, peers):
                                    pieces=table(pieces[0], pieces[1:])))
     if results["syscalls"]:
         parts.append(SYSCALLS.format(table=syscall_table(peers, results["syscalls"])))
+    counts = results["instructions"]
+    if any(counts.values()):
+        counted = [each for each in summary.workloads
+                   if any(name.startswith(each.name + " ") for name in counts)]
+        parts.append(INSTRUCTIONS.format(table=peer_table(
+            summary, peers, counted,
+            lambda w, p: number(counts.get(f"{w} {p}"), 0))))
     tables = {name: rows for name, rows in results["in_process"].items() if name != "stream_memory"}
     if tables:
         parts.append(IN_PROCESS.format(table=in_process_table(tables)))
@@ -257,6 +264,14 @@ SYSCALLS = """
 Ping-pong of 64 B at full speed, counted by a shim in front of the C library
 (`benchmarks/count_syscalls.cpp`). Go does not call through that: there perf counted all there were, at
 a somewhat lower speed.
+
+{table}
+"""
+
+INSTRUCTIONS = """
+## Instructions per operation
+
+In user space, by callgrind, which slows the servers down, but counts the same on any machine.
 
 {table}
 """
