@@ -65,12 +65,10 @@ class Grid {
             },
             period) {
     const auto before = Clock::now();
-    for (int k = 1; k <= ticks; ++k) {
-      loop.call_at(before + k * period, [this, k] { order_.push_back(k); });
-    }
     callback_.start();
     const auto after = Clock::now();
     for (int k = 1; k <= ticks; ++k) {
+      loop.call_at(before + k * period - 1ns, [this, k] { order_.push_back(k); });
       loop.call_at(after + k * period + 1ns, [this, k] { order_.push_back(-k); });
     }
     loop.call_at(after + (ticks + 1) * period, [&loop] { loop.stop(); });
