@@ -100,13 +100,12 @@ TEST_SUITE("iostream") {
       closed = true;
     });
     server.write("12");
-    client.read_bytes(1).add_done_callback(
-        [&, client = client, server = server](const Future<std::string>& first) {
-          chunks.push_back(first.result());
-          client.read_bytes(1).add_done_callback(
-              [&](const Future<std::string>& second) { chunks.push_back(second.result()); });
-          server.close();
-        });
+    client.read_bytes(1).add_done_callback([&, client, server](const Future<std::string>& first) {
+      chunks.push_back(first.result());
+      client.read_bytes(1).add_done_callback(
+          [&](const Future<std::string>& second) { chunks.push_back(second.result()); });
+      server.close();
+    });
     wait_until(loop, [&] { return closed; });
     CHECK(chunks == std::vector<std::string>{"1", "2"});
   }
@@ -141,7 +140,7 @@ TEST_SUITE("iostream") {
     });
     stream.write("abc").add_done_callback([&] { order.push_back("write"); });
     loop.iterate(2);
-    loop.add_callback([&, stream = stream] {
+    loop.add_callback([&, stream] {
       stream.close();
       stream.close();
       order.push_back("close returned");
@@ -301,7 +300,7 @@ TEST_SUITE("iostream") {
         // By the callback of a write.
         auto [rs, ws] = make_iostream_pair(transport);
         auto future = ws.write("abc");
-        future.add_done_callback([ws = std::exchange(ws, IOStream())] { ws.close(); });
+        future.add_done_callback([last = std::exchange(ws, IOStream())] { last.close(); });
         CHECK(result(loop, rs.read_until_close()) == "abc");
       }
     }
@@ -608,7 +607,7 @@ TEST_SUITE("iostream") {
       result(loop, rs.write("unread"));  // makes ws's close a reset
       result(loop, ws.write("one\ntwo\n"));
       ws.close();
-      wait_until(loop, [rs = rs] {
+      wait_until(loop, [rs] {
         rs.write("x");
         return rs.closed();
       });

@@ -156,7 +156,7 @@ TEST_SUITE("iostream") {
     const std::string sent = test::pattern(size);
     auto too_much = stream.read_bytes(size + 1);
     wire->feed(sent);
-    wait_until(loop, [wire = wire] { return wire->waits_to_read() && wire->incoming.empty(); });
+    wait_until(loop, [wire] { return wire->waits_to_read() && wire->incoming.empty(); });
     CHECK(too_much.cancel());
     std::string got;
     // Moving the rest down after each of these reads would be half a million times 4 MB.
@@ -431,7 +431,7 @@ TEST_SUITE("iostream") {
     loop.iterate();
     const test::ExpectLog expected(log::gen_log, "max_buffer_size is 200");
     wire->feed(std::string(300, 'a'));
-    wait_until(loop, [&future = future] { return future.done(); });
+    wait_until(loop, [&future] { return future.done(); });
     try {
       future.result();
       FAIL("it did not fail");
@@ -737,7 +737,7 @@ TEST_SUITE("iostream") {
     test::Loop loop;
     const auto [rs, ws] = make_iostream_pair();
     const auto first = rs.read_until("\n");
-    const auto message = [rs = rs](int call) -> std::string {
+    const auto message = [rs](int call) -> std::string {
       std::string buffer(3, '\0');
       try {
         switch (call) {
@@ -896,7 +896,7 @@ TEST_SUITE("iostream") {
     std::string how_it_ended;
     const auto future = read_line(stream, how_it_ended);
     loop.iterate();
-    loop.add_callback([wire = wire, future] {
+    loop.add_callback([wire, future] {
       wire->feed("line\n");  // the read is done now, its coroutine not yet resumed
       CHECK(future.cancel());
     });

@@ -368,7 +368,7 @@ TEST_SUITE("iostream") {
         client.write("hello");
       }
       std::optional<std::pair<Socket, Address>> accepted;
-      wait_until(loop, [&, &listener = listener] {
+      wait_until(loop, [&] {
         if (!accepted) accepted = listener.accept();
         return accepted.has_value();
       });
@@ -401,7 +401,7 @@ TEST_SUITE("iostream") {
     std::string order;
     while (order.size() < 3) {
       std::optional<std::pair<Socket, Address>> accepted;
-      wait_until(loop, [&, &listener = listener] {
+      wait_until(loop, [&] {
         if (!accepted) accepted = listener.accept();
         return accepted.has_value();
       });

@@ -225,7 +225,7 @@ TEST_SUITE("iostream") {
     const auto [stream, wire] = make_wire_stream();
     std::string expected;
     std::vector<Future<void>> writes;
-    loop.add_callback([&, stream = stream] {
+    loop.add_callback([&, stream] {
       for (int i = 0; i < 100; ++i) {
         const std::string piece = std::to_string(i) + ",";
         expected += piece;
@@ -290,7 +290,7 @@ TEST_SUITE("iostream") {
   TEST_CASE("IOStream.flush: sends now") {
     test::Loop loop;
     const auto [stream, wire] = make_wire_stream();
-    loop.run([stream = stream, wire = wire] {
+    loop.run([stream, wire] {
       const auto first = stream.write("one");
       stream.write("two");
       CHECK(wire->written.empty());
@@ -404,7 +404,7 @@ TEST_SUITE("iostream") {
     const auto [stream, wire] = make_wire_stream();
     const auto line = stream.read_until("\n", 3);
     loop.iterate();
-    loop.add_callback([stream = stream, wire = wire] {
+    loop.add_callback([stream, wire] {
       stream.write("your line is too long\n");
       wire->feed("abcdef");
     });
