@@ -126,7 +126,8 @@ def run(arguments):
     wanted = arguments.workloads
     workloads = [workload for workload in WORKLOADS if workload.name in wanted]
     results = {
-        "command": "scripts/bench " + ("--full" if arguments.full else "--quick"),
+        "command": "scripts/bench " + ("--full" if arguments.full else "--quick")
+                   + (f" --rounds {rounds}" if arguments.rounds else ""),
         "quick": not arguments.full,
         "date": datetime.date.today().isoformat(),
         "rounds": rounds,
