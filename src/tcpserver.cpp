@@ -55,9 +55,9 @@ class TCPServer::Connection final : public detail::StateCallback {
   }
   void close() noexcept {
     forget();
-    const auto stream = stream_;
+    const auto stream = std::move(stream_);
     if (target != nullptr) detail::destroy_coroutine(*target);
-    stream->close({});
+    if (stream) stream->close({});
   }
 
  private:
