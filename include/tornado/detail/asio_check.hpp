@@ -4,7 +4,8 @@
 //
 // Two versions of Asio, or one whose macros say different things, give one name to classes of
 // different shapes. So what Asio is like here is the name of a variable, which the library defines
-// and whoever includes this needs: linking fails where they differ.
+// and whoever includes this needs: linking fails where they differ. Part of the bridge: other
+// headers include it only where the program has included Asio before.
 #pragma once
 
 #include "tornado/detail/export.hpp"
