@@ -18,6 +18,12 @@ struct Outgoing {
   struct Write {
     std::uint64_t end;
     Ref<StateBase> state;
+    bool of_file;
+
+    /// Not of a file, and nobody can be told when it is done.
+    bool unwatched() const noexcept {
+      return !of_file && state->unique() && state->waiters.empty() && !state->done();
+    }
   };
   // Sent when so many bytes of the stream were: of a file, from an offset on.
   struct FilePart {

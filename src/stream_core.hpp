@@ -129,10 +129,9 @@ class StreamCore final : public LoopClient, public Origin {
   static constexpr std::size_t not_yet = static_cast<std::size_t>(-1);
   static constexpr std::size_t never = static_cast<std::size_t>(-2);
 
+  void require_no_read(const char* call) const;
   template <class T>
-  Future<T> begin_read(const char* call, Read::Kind kind);
-  template <class T>
-  Future<T> try_read(Future<T> future);
+  Future<T> start_read(Read::Kind kind);
   std::string_view buffered() const noexcept {
     return std::string_view(received_).substr(consumed_);
   }
@@ -146,7 +145,7 @@ class StreamCore final : public LoopClient, public Origin {
   bool fill_target(std::string_view& data);
   void put_back_filled();
   template <class T>
-  void deliver(T result);
+  void deliver(T&& result);
   void on_data(std::size_t count);
   void shut_unsatisfiable();
   std::size_t chunk_size() const noexcept;
@@ -175,7 +174,9 @@ class StreamCore final : public LoopClient, public Origin {
   std::string describe_connecting() const;
   void fail_connecting(std::error_code error);
   void require_writable(const char* call) const;
-  void add_write(StateBase& state);
+  void add_write(StateBase& state, bool of_file);
+  Future<void> add_write();
+  void send_later() noexcept;
   void try_connect();
   void on_connect_begun(std::error_code error);
   void on_connected();

@@ -51,7 +51,7 @@ Future<std::uint64_t> StreamCore::write_file(OwnedFile file, std::uint64_t offse
   written_ += count;
   State<std::uint64_t>* state = Access::state(future);
   state->emplace(count);
-  add_write(*state);
+  add_write(*state, true);
   return future;
 }
 

@@ -11,6 +11,7 @@
 #include <memory>
 #include <new>
 #include <stdexcept>
+#include <type_traits>
 
 namespace tornado::detail {
 namespace {
@@ -29,30 +30,41 @@ bool says_unconnected(const std::error_code& error) {
 
 }  // namespace
 
+void StreamCore::require_no_read(const char* call) const {
+  if (!reading()) return;
+  throw std::logic_error(fmt::format("IOStream::{}: another read is pending", call));
+}
+
+/// The read that read_ describes: what is there already is taken without anybody waiting for it.
 template <class T>
-Future<T> StreamCore::begin_read(const char* call, Read::Kind kind) {
-  if (reading()) {
-    throw std::logic_error(fmt::format("IOStream::{}: another read is pending", call));
-  }
+Future<T> StreamCore::start_read(Read::Kind kind) {
   Future<T> future;
   State<T>* state = Access::state(future);
+  read_.kind = kind;
+  read_.scanned = read_.filled = 0;
+  const bool postponed = had_its_share();
+  std::size_t end = not_yet;
+  if constexpr (std::is_same_v<T, std::string>) {
+    if (!postponed) end = find_end(buffered());
+    if (end < never) {
+      read_.kind = Read::none;
+      read_.regex.reset();
+      state->emplace(take_buffered(end));
+      state->set_ready();
+      arm_if_wanted();
+      return future;
+    }
+  }
   state->observed = true;  // nobody needs to be told that a stream was closed
   state->set_origin(this);
   state->add_ref();
-  read_.scanned = read_.filled = 0;
-  read_.partial = false;
   read_.state = Ref<StateBase>(state);
-  read_.kind = kind;
-  return future;
-}
-
-template <class T>
-Future<T> StreamCore::try_read(Future<T> future) {
-  if (had_its_share()) {
+  if (postponed) {
     postpone_read();
     return future;
   }
-  satisfy_from_buffer();
+  if (end == never) shut_unsatisfiable();
+  if (kind == Read::into) satisfy_from_buffer();
   if (reading() && (closed_ || read_ended_)) fail_pending(nullptr, closed_error());
   arm_if_wanted();
   return future;
@@ -82,39 +94,39 @@ void StreamCore::postpone_read() {
 }
 
 Future<std::string> StreamCore::read_bytes(std::size_t count, Partial partial) {
-  auto future = begin_read<std::string>("read_bytes", Read::bytes);
+  require_no_read("read_bytes");
   read_.count = count;
   read_.partial = partial == Partial::yes;
-  return try_read(std::move(future));
+  return start_read<std::string>(Read::bytes);
 }
 
 Future<std::string> StreamCore::read_until(std::string_view delimiter,
                                            std::optional<std::size_t> max_bytes) {
   if (delimiter.empty()) throw std::invalid_argument("IOStream::read_until: empty delimiter");
-  auto future = begin_read<std::string>("read_until", Read::until);
+  require_no_read("read_until");
   if (read_.delimiter != delimiter) read_.delimiter = delimiter;
   read_.count = max_bytes.value_or(no_limit);
-  return try_read(std::move(future));
+  return start_read<std::string>(Read::until);
 }
 
 Future<std::string> StreamCore::read_until_regex(const Regex& regex,
                                                  std::optional<std::size_t> max_bytes) {
-  auto search = std::make_unique<RegexSearch>(regex);
-  auto future = begin_read<std::string>("read_until_regex", Read::until_regex);
-  read_.regex = std::move(search);
+  require_no_read("read_until_regex");
+  read_.regex = std::make_unique<RegexSearch>(regex);
   read_.count = max_bytes.value_or(no_limit);
-  return try_read(std::move(future));
+  return start_read<std::string>(Read::until_regex);
 }
 
 Future<std::size_t> StreamCore::read_into(std::span<char> buffer, Partial partial) {
-  auto future = begin_read<std::size_t>("read_into", Read::into);
+  require_no_read("read_into");
   read_.target = buffer;
   read_.partial = partial == Partial::yes;
-  return try_read(std::move(future));
+  return start_read<std::size_t>(Read::into);
 }
 
 Future<std::string> StreamCore::read_until_close() {
-  return try_read(begin_read<std::string>("read_until_close", Read::until_close));
+  require_no_read("read_until_close");
+  return start_read<std::string>(Read::until_close);
 }
 
 std::size_t StreamCore::find_end(std::string_view available) {
@@ -124,7 +136,9 @@ std::size_t StreamCore::find_end(std::string_view available) {
   }
   if (read_.kind == Read::until_close) return closed_ || read_ended_ ? available.size() : not_yet;
   if (read_.kind == Read::until_regex) return find_regex_end(available);
-  const std::size_t found = available.find(read_.delimiter, read_.scanned);
+  const std::size_t found = read_.delimiter.size() == 1
+                                ? available.find(read_.delimiter[0], read_.scanned)
+                                : available.find(read_.delimiter, read_.scanned);
   if (found != std::string_view::npos) {
     const std::size_t end = found + read_.delimiter.size();
     return end <= read_.count ? end : never;
@@ -163,12 +177,12 @@ void StreamCore::put_back_filled() {
 }
 
 template <class T>
-void StreamCore::deliver(T result) {
+void StreamCore::deliver(T&& result) {
   const auto state = std::move(read_.state);
   read_.kind = Read::none;
   read_.regex.reset();
-  auto& typed = static_cast<State<T>&>(*state);
-  typed.emplace(std::move(result));
+  auto& typed = static_cast<State<std::remove_cvref_t<T>>&>(*state);
+  typed.emplace(std::forward<T>(result));
   typed.complete(Status::value);
 }
 
@@ -178,7 +192,7 @@ std::string StreamCore::take_buffered(std::size_t count) {
     result.swap(received_);
     return result;
   }
-  std::string result(buffered().substr(0, count));
+  std::string result(received_, consumed_, count);
   consume(count);
   return result;
 }

@@ -10,6 +10,15 @@
 #include <stdexcept>
 
 namespace tornado::detail {
+namespace {
+
+Future<void> ready() {
+  Future<void> future;
+  Access::state(future)->set_ready();
+  return future;
+}
+
+}  // namespace
 
 void StreamCore::require_writable(const char* call) const {
   if (write_end_) {
@@ -18,10 +27,28 @@ void StreamCore::require_writable(const char* call) const {
 }
 
 /// `state` is done when all that was written up to now has been sent.
-void StreamCore::add_write(StateBase& state) {
+void StreamCore::add_write(StateBase& state, bool of_file) {
   state.observed = true;  // nobody needs to be told that a stream was closed
   state.add_ref();
-  outgoing().writes.push_back({written_, Ref<StateBase>(&state)});
+  outgoing().writes.push_back({written_, Ref<StateBase>(&state), of_file});
+  send_later();
+}
+
+Future<void> StreamCore::add_write() {
+  auto& writes = outgoing_->writes;
+  // A write whose Future nobody has kept is sent with this one.
+  if (!writes.empty() && writes.back().unwatched()) {
+    writes.back().end = written_;
+    auto* state = static_cast<State<void>*>(writes.back().state.get());
+    state->add_ref();
+    return Access::adopt(state);
+  }
+  Future<void> future;
+  add_write(*Access::state(future), false);
+  return future;
+}
+
+void StreamCore::send_later() noexcept {
   if (!connecting_ && !write_armed_) loop_->add_dirty(*this);
 }
 
@@ -37,20 +64,12 @@ Future<void> StreamCore::write_any(Data&& data) {
                             unsent(), size, options_.max_write_buffer_size))),
                         false);
   }
-  Future<void> future;
-  if (size == 0 && sent_ == written_) {
-    future.set_result();
-    return future;
-  }
+  if (size == 0 && sent_ == written_) return ready();
   outgoing().unsent.append(std::forward<Data>(data));
   written_ += size;
-  if (options_.buffered_writes && unsent() <= options_.write_watermark) {
-    future.set_result();
-    if (!connecting_ && !write_armed_) loop_->add_dirty(*this);
-  } else {
-    add_write(*Access::state(future));
-  }
-  return future;
+  if (!options_.buffered_writes || unsent() > options_.write_watermark) return add_write();
+  send_later();
+  return ready();
 }
 
 Future<void> StreamCore::write(std::string_view data) { return write_any(data); }
@@ -58,11 +77,8 @@ Future<void> StreamCore::write(std::string&& data) { return write_any(std::move(
 
 Future<void> StreamCore::drain() {
   if (closed_) return failed<void>(closed_error(), true);
+  if (unsent() <= options_.write_watermark) return ready();
   Future<void> future;
-  if (unsent() <= options_.write_watermark) {
-    future.set_result();
-    return future;
-  }
   State<void>* state = Access::state(future);
   state->observed = true;
   state->add_ref();
@@ -78,7 +94,7 @@ Future<void> StreamCore::shutdown_write() {
     state->observed = true;
     state->add_ref();
     write_end_ = Ref<State<void>>(state);
-    if (!connecting_ && !write_armed_) loop_->add_dirty(*this);
+    send_later();
   }
   write_end_->add_ref();
   return Access::adopt(write_end_.get());

@@ -57,6 +57,16 @@ class TemporaryFile {
 }  // namespace
 
 TEST_SUITE("iostream") {
+  TEST_CASE("IOStream.write_file: nobody needs to keep its Future") {
+    test::Loop loop;
+    const auto [stream, wire] = make_wire_stream();
+    const TemporaryFile file("file");
+    stream.write_file(file.path());
+    const auto last = stream.write("last");
+    result(loop, last);
+    CHECK(wire->written == "filelast");
+  }
+
   TEST_CASE("IOStream.write_file: the whole file arrives, in order with what is written") {
     for (const Transport transport : test::transports) {
       CAPTURE(transport);

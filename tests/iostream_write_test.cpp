@@ -104,6 +104,32 @@ TEST_SUITE("iostream") {
     CHECK(wire->written == "abcdef");
   }
 
+  TEST_CASE("IOStream.write: a Future that only a callback waits for is done with its bytes (S8)") {
+    test::Loop loop;
+    const auto [stream, wire] = make_wire_stream();
+    wire->room = 2;
+    bool done = false;
+    stream.write("ab").add_done_callback([&done] { done = true; });
+    stream.write("c");
+    const auto last = stream.write("d");
+    loop.iterate(2);
+    CHECK(done);
+    CHECK_FALSE(last.done());
+    wire->make_room();
+    result(loop, last);
+    CHECK(wire->written == "abcd");
+  }
+
+  TEST_CASE("IOStream.write: a write whose Future was cancelled and dropped holds up none (S8)") {
+    test::Loop loop;
+    const auto [stream, wire] = make_wire_stream();
+    stream.write("ab").cancel();
+    const auto last = stream.write("c");
+    result(loop, last);
+    CHECK_FALSE(last.cancelled());
+    CHECK(wire->written == "abc");
+  }
+
   namespace {
 
   // Writes `count` times, waiting for each.
