@@ -42,6 +42,8 @@ def parse_arguments():
                         help="where benchmarks.md and benchmarks/ go (default: docs)")
     parser.add_argument("--from", metavar="FILE", dest="source", type=Path,
                         help="measure nothing: make the page and the charts of a results.json")
+    parser.add_argument("--beside", metavar="FILE", type=Path,
+                        help="the results.json of another run, whose ratios are shown beside")
     arguments = parser.parse_args()
     arguments.peers = {"epoll", *arguments.peers.split(",")}
     arguments.workloads = set(arguments.workloads.split(","))
@@ -97,7 +99,7 @@ def measure_loops(peers, rounds, seconds):
     results = {}
     for number in range(rounds):
         for peer in peers:
-            if peer.name not in ("epoll", "tornado-asio"):
+            if peer.name not in ("epoll", "tornado-asio", "asio-callbacks"):
                 continue
             least = results.setdefault(peer.label, [float("inf")] * 2)
             for loops in (1, 2):
@@ -170,16 +172,22 @@ def run(arguments):
     return results
 
 
-def write(results, folder):
+def write_json(results, file):
+    cells = ",\n".join("  " + json.dumps(cell) for cell in results["cells"])
+    text = json.dumps(results | {"cells": "CELLS"}, indent=1).replace('"CELLS"', f"[\n{cells}\n]")
+    file.write_text(text + "\n")
+
+
+def write(results, other, folder):
     import charts
     import report
 
     (folder / "benchmarks").mkdir(parents=True, exist_ok=True)
-    cells = ",\n".join("  " + json.dumps(cell) for cell in results["cells"])
-    text = json.dumps(results | {"cells": "CELLS"}, indent=1).replace('"CELLS"', f"[\n{cells}\n]")
-    (folder / "benchmarks/results.json").write_text(text + "\n")
+    write_json(results, folder / "benchmarks/results.json")
+    if other:
+        write_json(other, folder / "benchmarks/other.json")
     charts.draw(results, all_peers(), folder / "benchmarks")
-    (folder / "benchmarks.md").write_text(report.page(results, all_peers()))
+    (folder / "benchmarks.md").write_text(report.page(results, all_peers(), other))
     say(f"Written: {folder / 'benchmarks.md'}")
 
 
@@ -189,7 +197,8 @@ def main():
         results = json.loads(arguments.source.read_text())
     else:
         results = run(arguments)
-    write(results, arguments.output)
+    other = json.loads(arguments.beside.read_text()) if arguments.beside else None
+    write(results, other, arguments.output)
 
 
 if __name__ == "__main__":

@@ -125,7 +125,8 @@ def loops_table(loops):
     return table(["us of CPU time per message", "one loop", "two loops", "ratio"], rows)
 
 
-def page(results, peers):
+def page(results, peers, other=None):
+    """`other`: the results of another run, to be shown beside."""
     summary = Summary(results["cells"])
     peers = [peer for peer in peers if peer.name in results["peers"]]
     ratio = peer_table(summary, peers, summary.workloads, lambda w, p: number(summary.ratio(w, p)))
@@ -167,7 +168,20 @@ def page(results, peers):
         parts.append(SCALING.format(limit=results["open_files"]))
     if results["loops"]:
         parts.append(LOOPS.format(table=loops_table(results["loops"])))
+    if other:
+        parts.append(other_run(summary, Summary(other["cells"]), other, peers))
     return "\n\n".join(part.strip("\n") for part in parts) + "\n"
+
+
+def other_run(summary, second, other, peers):
+    def both(value):
+        return peer_table(summary, peers, summary.workloads,
+                          lambda w, p: " / ".join(number(each) for each in (
+                              value(summary, w, p), value(second, w, p)) if each is not None))
+
+    return OTHER.format(command=other["command"], date=other["date"],
+                        library=other["versions"]["this library"],
+                        ratio=both(Summary.ratio), cpu_ratio=both(Summary.cpu_ratio))
 
 
 def warning(results, summary):
@@ -303,4 +317,17 @@ One loop per thread, each with a listening socket of its own on the same port (S
 connections; servers and generator share the cores, so the epoll server shows what of it is the machine's.
 
 {table}
+"""
+
+OTHER = """
+## Another run
+
+`{command}` on {date}, of this library at {library}; raw figures in
+[benchmarks/other.json](benchmarks/other.json). First the run above, then this one: throughput,
+
+{ratio}
+
+and CPU time per operation, both over that of epoll by hand.
+
+{cpu_ratio}
 """

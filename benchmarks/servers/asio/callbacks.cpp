@@ -1,14 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Asio with callbacks, as its tutorial's async_tcp_echo_server.
+// Asio with callbacks, as its tutorial's async_tcp_echo_server. --loops N: so many contexts, each
+// with a thread of its own.
 #include "../options.hpp"
 
 #include <asio.hpp>
 
+#include <cstdint>
 #include <memory>
 #include <string>
+#include <thread>
 #include <utility>
 #include <vector>
+
+#include <sys/socket.h>
 
 using asio::ip::tcp;
 
@@ -79,13 +84,34 @@ void accept(tcp::acceptor& acceptor, const Options& options) {
   });
 }
 
+tcp::acceptor listen(asio::io_context& io, std::uint16_t port) {
+  const tcp::endpoint endpoint(asio::ip::address_v4::loopback(), port);
+  tcp::acceptor acceptor(io, endpoint.protocol());
+  acceptor.set_option(tcp::acceptor::reuse_address(true));
+  const int on = 1;
+  ::setsockopt(acceptor.native_handle(), SOL_SOCKET, SO_REUSEPORT, &on, sizeof on);
+  acceptor.bind(endpoint);
+  acceptor.listen();
+  return acceptor;
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
   const Options options = Options::parse(argc, argv);
   asio::io_context io(1);
-  tcp::acceptor acceptor(io, {asio::ip::address_v4::loopback(), options.port});
-  say_listening(acceptor.local_endpoint().port());
+  tcp::acceptor acceptor = listen(io, options.port);
+  const std::uint16_t port = acceptor.local_endpoint().port();
   accept(acceptor, options);
+  std::vector<std::jthread> others;
+  for (int i = 1; i < options.loops; ++i) {
+    others.emplace_back([&options, port] {
+      asio::io_context io_of_thread(1);
+      tcp::acceptor acceptor_of_thread = listen(io_of_thread, port);
+      accept(acceptor_of_thread, options);
+      io_of_thread.run();
+    });
+  }
+  say_listening(port);
   io.run();
 }
