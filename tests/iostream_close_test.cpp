@@ -26,23 +26,17 @@ using test::Counted;
 using test::make_iostream_pair;
 using test::make_narrow_pair;
 using test::make_wire_stream;
+using test::mb;
 using test::result;
+using test::some_iterations;
 using test::Transport;
 using test::wait_until;
+using test::watch_close;
 using test::why_closed;
 
 namespace {
 
 using Sizes = std::initializer_list<std::size_t>;
-constexpr std::size_t mb = 1024 * 1024;
-
-// Enough iterations for what is on its way over loopback to arrive.
-constexpr int some_iterations = 20;
-
-// Sets `closed` when the stream is.
-void watch_close(const IOStream& stream, bool& closed) {
-  stream.set_close_callback([&closed] { closed = true; });
-}
 
 }  // namespace
 

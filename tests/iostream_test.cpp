@@ -29,17 +29,14 @@ using test::Counted;
 using test::make_iostream_pair;
 using test::make_narrow_pair;
 using test::make_wire_stream;
+using test::mb;
 using test::result;
+using test::some_iterations;
 using test::Transport;
 using test::wait_until;
 using test::why_closed;
 
 namespace {
-
-constexpr std::size_t mb = 1024 * 1024;
-
-// Enough iterations for what is on its way over loopback to arrive.
-constexpr int some_iterations = 20;
 
 // The part of Tornado's HelloHandler that tests of streams can see.
 class HelloServer : public TCPServer {

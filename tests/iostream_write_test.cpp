@@ -21,19 +21,16 @@ using namespace tornado;
 using test::make_iostream_pair;
 using test::make_narrow_pair;
 using test::make_wire_stream;
+using test::mb;
 using test::result;
+using test::some_iterations;
 using test::Transport;
 using test::wait_until;
 using test::why_closed;
 
 namespace {
 
-constexpr std::size_t mb = 1024 * 1024;
-
 const std::error_code broken_pipe(EPIPE, std::system_category());
-
-// Enough iterations for what is on its way over loopback to arrive.
-constexpr int some_iterations = 20;
 
 }  // namespace
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "tornado/netutil.hpp"
 
-#include "support.hpp"
+#include "socket_support.hpp"
 
 #include <algorithm>
 #include <array>
@@ -49,16 +49,15 @@ using namespace tornado;
 using netutil::bind_sockets;
 using netutil::bind_unix_socket;
 using netutil::is_valid_ip;
+using test::begin_connect;
+using test::connect_client;
+using test::have_ipv6;
+using test::is_close_on_exec;
+using test::is_non_blocking;
+using test::wait_for_events;
+using test::WithDescriptorLimit;
 
 namespace {
-
-bool is_non_blocking(const Socket& socket) {
-  return (::fcntl(socket.native_handle(), F_GETFL) & O_NONBLOCK) != 0;
-}
-
-bool is_close_on_exec(const Socket& socket) {
-  return (::fcntl(socket.native_handle(), F_GETFD) & FD_CLOEXEC) != 0;
-}
 
 bool is_open_descriptor(int fd) { return ::fcntl(fd, F_GETFD) != -1; }
 
@@ -66,38 +65,6 @@ std::vector<Address> addresses_of(const std::vector<Socket>& sockets) {
   std::vector<Address> addresses;
   for (const Socket& socket : sockets) addresses.push_back(socket.local_address());
   return addresses;
-}
-
-// 0, or the errno of the connect.
-int connect_to(const Socket& socket, const Address& address) {
-  const int result = ::connect(socket.native_handle(), static_cast<const sockaddr*>(address.data()),
-                               static_cast<socklen_t>(address.size()));
-  return result == 0 ? 0 : errno;
-}
-
-void wait_until(const Socket& socket, short events) {
-  pollfd entry{socket.native_handle(), events, 0};
-  REQUIRE(::poll(&entry, 1, 5000) == 1);
-}
-
-// A client of `listener`, connected or about to be.
-Socket connect_client(const Socket& listener) {
-  const Address address = listener.local_address();
-  Socket client =
-      address.family() == AF_UNIX ? Socket::unix_stream() : Socket::tcp(address.family());
-  const int error = connect_to(client, address);
-  REQUIRE((error == 0 || error == EINPROGRESS));
-  wait_until(listener, POLLIN);
-  return client;
-}
-
-bool have_ipv6() {
-  try {
-    bind_sockets(0, "::1");
-    return true;
-  } catch (const std::system_error&) {
-    return false;
-  }
 }
 
 // A directory for Unix sockets, removed with what is in it.
@@ -126,19 +93,6 @@ class WithUmask {
 
  private:
   mode_t previous_;
-};
-
-class WithDescriptorLimit {
- public:
-  explicit WithDescriptorLimit(rlim_t limit) {
-    ::getrlimit(RLIMIT_NOFILE, &previous_);
-    const rlimit changed{std::min(limit, previous_.rlim_max), previous_.rlim_max};
-    ::setrlimit(RLIMIT_NOFILE, &changed);
-  }
-  ~WithDescriptorLimit() { ::setrlimit(RLIMIT_NOFILE, &previous_); }
-
- private:
-  rlimit previous_;
 };
 
 unsigned mode_of(const std::string& file) {
@@ -564,8 +518,8 @@ TEST_SUITE("netutil") {
     }
     Socket socket = Socket::tcp(AF_INET);
     CHECK_FALSE(socket.error());
-    if (connect_to(socket, nobody_listens) == EINPROGRESS) {
-      wait_until(socket, POLLOUT);
+    if (begin_connect(socket, nobody_listens) == EINPROGRESS) {
+      wait_for_events(socket.native_handle(), POLLOUT);
       CHECK(socket.error() == std::error_code(ECONNREFUSED, std::system_category()));
     }
     CHECK_FALSE(socket.error());
@@ -676,7 +630,7 @@ TEST_SUITE("netutil") {
     int connected = 0;
     for (int i = 0; i < 5; ++i) {
       clients.push_back(Socket::tcp(AF_INET));
-      connect_to(clients.back(), address);
+      begin_connect(clients.back(), address);
       pollfd entry{clients.back().native_handle(), POLLOUT, 0};
       connected += ::poll(&entry, 1, 50);
     }
@@ -784,7 +738,8 @@ TEST_SUITE("netutil") {
     const std::string file = directory.file("socket");
     Socket listener = bind_unix_socket(file, 0600, 0);
     const Socket client = connect_client(listener);
-    CHECK(connect_to(Socket::unix_stream(), listener.local_address()) == EAGAIN);  // backlog full
+    CHECK(begin_connect(Socket::unix_stream(), listener.local_address()) ==
+          EAGAIN);  // backlog full
     for (int i = 0; i < 2; ++i) {
       try {
         bind_unix_socket(file);

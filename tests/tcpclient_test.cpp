@@ -31,6 +31,8 @@ using namespace tornado;
 using namespace std::chrono_literals;
 using namespace std::string_view_literals;
 using doctest::Contains;
+using test::begin_connect;
+using test::have_ipv6;
 
 namespace {
 
@@ -51,11 +53,6 @@ int connect_and_record(int fd, const sockaddr* address, socklen_t size) {
   const Address to = Address::from_native(address, size);
   if (std::find(tried().begin(), tried().end(), to) == tried().end()) tried().push_back(to);
   return real(fd, address, size);
-}
-
-int connect_to(const Socket& socket, const Address& address) {
-  return connect_and_record(socket.native_handle(), static_cast<const sockaddr*>(address.data()),
-                            static_cast<socklen_t>(address.size()));
 }
 
 Socket open_socket(int family) {
@@ -85,7 +82,7 @@ class Place {
     if (kind == listening) return;
     // One connection, and the backlog is full.
     stopper_ = open_socket(family);
-    connect_to(stopper_, address_);
+    begin_connect(stopper_, address_);
     test::wait_for_events(socket_.native_handle(), POLLIN);
     tried().clear();
   }
@@ -176,15 +173,6 @@ class Connecting {
 IOStream connect(test::Loop& loop, const std::string& host, std::uint16_t port,
                  const ConnectOptions& options = {}) {
   return loop.run([&] { return TCPClient().connect(host, port, options); });
-}
-
-bool have_ipv6() {
-  try {
-    netutil::bind_sockets(0, "::1");
-    return true;
-  } catch (const std::system_error&) {
-    return false;
-  }
 }
 
 // Python: skipIfLocalhostV4

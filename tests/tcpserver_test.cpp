@@ -25,18 +25,15 @@ using namespace std::chrono_literals;
 using test::connect_to;
 using test::echo;
 using test::echoed;
+using test::mb;
 using test::result;
 using test::Server;
+using test::some_iterations;
 using test::Transport;
 using test::wait_until;
 using test::why_closed;
 
 namespace {
-
-constexpr std::size_t mb = 1024 * 1024;
-
-// Enough iterations for what is on its way over loopback to arrive.
-constexpr int some_iterations = 20;
 
 // Writes its name to a list when it is destroyed.
 class Mourner {
