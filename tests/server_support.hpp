@@ -31,6 +31,20 @@ class Server : public tornado::TCPServer {
   Handler handler_;
 };
 
+/// The part of Tornado's HelloHandler that tests of streams can see.
+class HelloServer : public tornado::TCPServer {
+ public:
+  HelloServer() { listen(0, "127.0.0.1"); }
+  ~HelloServer() override { close_all_connections(); }
+  tornado::Address address() const { return addresses().front(); }
+
+ private:
+  tornado::Future<void> handle_stream(tornado::IOStream stream, tornado::Address) override {
+    co_await stream.read_until("\r\n\r\n");
+    stream.write("HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: 5\r\n\r\nHello");
+  }
+};
+
 inline tornado::Future<void> echo(tornado::IOStream stream, tornado::Address) {
   try {
     for (;;) {
