@@ -9,6 +9,7 @@
 #include <functional>
 #include <string>
 #include <utility>
+#include <vector>
 
 namespace test {
 
@@ -67,5 +68,20 @@ inline std::string echoed(Loop& loop, const tornado::IOStream& client, const std
   client.write(line + "\n");
   return result(loop, client.read_until("\n"));
 }
+
+/// Writes its name to a list when it is destroyed.
+class Mourner {
+ public:
+  Mourner(std::vector<std::string>& gone, std::string name) : gone_(gone), name_(std::move(name)) {}
+  Mourner(const Mourner&) = delete;
+  Mourner& operator=(const Mourner&) = delete;
+  ~Mourner() { gone_.push_back(name_); }
+
+ private:
+  std::vector<std::string>& gone_;
+  std::string name_;
+};
+
+using Names = std::vector<std::string>;
 
 }  // namespace test
