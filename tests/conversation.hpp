@@ -112,8 +112,7 @@ Pair make_tcp_pair(test::Loop&, const IOStreamOptions& first, const IOStreamOpti
   if (uses++ % 500 == 0) listener.emplace(test::bind_unused_port());
   tornado::Socket client = tornado::Socket::tcp(AF_INET);
   const tornado::Address address("127.0.0.1", listener->second);
-  ::connect(client.native_handle(), static_cast<const sockaddr*>(address.data()),
-            static_cast<socklen_t>(address.size()));
+  test::begin_connect(client, address);
   test::wait_for_events(listener->first.native_handle(), POLLIN);
   auto accepted = listener->first.accept();
   REQUIRE(accepted);

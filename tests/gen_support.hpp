@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// tests/gen_support.hpp: what tests of coroutines use, beside tests/loop_support.hpp.
+// tests/gen_support.hpp: what tests of coroutines use, beside tests/coroutine_support.hpp.
 #pragma once
 
-#include "loop_support.hpp"
+#include "coroutine_support.hpp"
 #include "tornado/concurrent.hpp"
 #include "tornado/gen.hpp"
 
@@ -25,21 +25,6 @@ struct KeyError : std::runtime_error {
 
 /// Python's 1 / 0.
 inline void divide_by_zero() { throw ZeroDivisionError(); }
-
-/// Writes a letter where it is destroyed.
-class Note {
- public:
-  Note(std::string& out, char letter) : out_(&out), letter_(letter) {}
-  Note(Note&& other) noexcept : out_(std::exchange(other.out_, nullptr)), letter_(other.letter_) {}
-  Note& operator=(Note&&) = delete;
-  ~Note() {
-    if (out_ != nullptr) *out_ += letter_;
-  }
-
- private:
-  std::string* out_;
-  char letter_;
-};
 
 template <class T>
 tornado::Future<T> async_future(T result) {

@@ -12,15 +12,10 @@
 using namespace tornado;
 using test::make_narrow_pair;
 using test::make_wire_stream;
+using test::mb;
 using test::result;
 using test::Transport;
 using test::why_closed;
-
-namespace {
-
-constexpr std::size_t mb = 1024 * 1024;
-
-}  // namespace
 
 TEST_SUITE("iostream") {
   TEST_CASE("IOStream.drain: done at once while no more than the watermark waits to be sent") {

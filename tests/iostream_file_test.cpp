@@ -19,6 +19,7 @@ using namespace tornado;
 using test::make_iostream_pair;
 using test::make_narrow_pair;
 using test::make_wire_stream;
+using test::mb;
 using test::outcome;
 using test::result;
 using test::Transport;
@@ -26,8 +27,6 @@ using test::wait_until;
 using test::why_closed;
 
 namespace {
-
-constexpr std::size_t mb = 1024 * 1024;
 
 /// A file of these bytes, for as long as it lives.
 class TemporaryFile {

@@ -16,16 +16,11 @@ using namespace tornado;
 using test::make_iostream_pair;
 using test::make_narrow_pair;
 using test::make_wire_stream;
+using test::mb;
 using test::result;
 using test::Transport;
 using test::wait_until;
 using test::why_closed;
-
-namespace {
-
-constexpr std::size_t mb = 1024 * 1024;
-
-}  // namespace
 
 TEST_SUITE("iostream") {
   TEST_CASE("IOStream.shutdown_write: the other end reads all and the end, and can answer (S39)") {

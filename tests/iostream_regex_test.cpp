@@ -17,21 +17,11 @@ using test::InfoLevel;
 using test::make_iostream_pair;
 using test::make_wire_stream;
 using test::result;
+using test::some_iterations;
 using test::Transport;
 using test::wait_until;
+using test::watch_close;
 using test::why_closed;
-
-namespace {
-
-// Enough iterations for what is on its way over loopback to arrive.
-constexpr int some_iterations = 20;
-
-// Sets `closed` when the stream is.
-void watch_close(const IOStream& stream, bool& closed) {
-  stream.set_close_callback([&closed] { closed = true; });
-}
-
-}  // namespace
 
 TEST_SUITE("iostream") {
   TEST_CASE("IOStream.read_until_regex: ends with the match, what follows stays in the stream") {

@@ -1,21 +1,25 @@
 // SPDX-License-Identifier: Apache-2.0
+//
+// The functions of netutil that need no loop. Its classes are tested in address_test.cpp and
+// socket_test.cpp, add_accept_handler in accept_test.cpp, the resolvers in resolver_test.cpp.
 #include "tornado/netutil.hpp"
 
-#include "support.hpp"
+#include "socket_support.hpp"
 
-#include <algorithm>
 #include <array>
 #include <atomic>
+#include <cerrno>
 #include <cstddef>
+#include <cstdint>
 #include <cstdio>
-#include <cstdlib>
 #include <cstring>
-#include <exception>
 #include <fstream>
-#include <set>
+#include <stdexcept>
 #include <string>
 #include <string_view>
+#include <system_error>
 #include <thread>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
@@ -23,10 +27,8 @@
 #include <netdb.h>
 #include <netinet/in.h>
 #include <poll.h>
-#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -43,61 +45,24 @@
 
 using namespace std::string_literals;
 using namespace std::string_view_literals;
-using namespace std::chrono_literals;
 using doctest::Contains;
 using namespace tornado;
 using netutil::bind_sockets;
 using netutil::bind_unix_socket;
 using netutil::is_valid_ip;
+using test::begin_connect;
+using test::connect_client;
+using test::have_ipv6;
+using test::is_close_on_exec;
+using test::is_non_blocking;
+using test::WithDescriptorLimit;
 
 namespace {
-
-bool is_non_blocking(const Socket& socket) {
-  return (::fcntl(socket.native_handle(), F_GETFL) & O_NONBLOCK) != 0;
-}
-
-bool is_close_on_exec(const Socket& socket) {
-  return (::fcntl(socket.native_handle(), F_GETFD) & FD_CLOEXEC) != 0;
-}
-
-bool is_open_descriptor(int fd) { return ::fcntl(fd, F_GETFD) != -1; }
 
 std::vector<Address> addresses_of(const std::vector<Socket>& sockets) {
   std::vector<Address> addresses;
   for (const Socket& socket : sockets) addresses.push_back(socket.local_address());
   return addresses;
-}
-
-// 0, or the errno of the connect.
-int connect_to(const Socket& socket, const Address& address) {
-  const int result = ::connect(socket.native_handle(), static_cast<const sockaddr*>(address.data()),
-                               static_cast<socklen_t>(address.size()));
-  return result == 0 ? 0 : errno;
-}
-
-void wait_until(const Socket& socket, short events) {
-  pollfd entry{socket.native_handle(), events, 0};
-  REQUIRE(::poll(&entry, 1, 5000) == 1);
-}
-
-// A client of `listener`, connected or about to be.
-Socket connect_client(const Socket& listener) {
-  const Address address = listener.local_address();
-  Socket client =
-      address.family() == AF_UNIX ? Socket::unix_stream() : Socket::tcp(address.family());
-  const int error = connect_to(client, address);
-  REQUIRE((error == 0 || error == EINPROGRESS));
-  wait_until(listener, POLLIN);
-  return client;
-}
-
-bool have_ipv6() {
-  try {
-    bind_sockets(0, "::1");
-    return true;
-  } catch (const std::system_error&) {
-    return false;
-  }
 }
 
 // A directory for Unix sockets, removed with what is in it.
@@ -126,19 +91,6 @@ class WithUmask {
 
  private:
   mode_t previous_;
-};
-
-class WithDescriptorLimit {
- public:
-  explicit WithDescriptorLimit(rlim_t limit) {
-    ::getrlimit(RLIMIT_NOFILE, &previous_);
-    const rlimit changed{std::min(limit, previous_.rlim_max), previous_.rlim_max};
-    ::setrlimit(RLIMIT_NOFILE, &changed);
-  }
-  ~WithDescriptorLimit() { ::setrlimit(RLIMIT_NOFILE, &previous_); }
-
- private:
-  rlimit previous_;
 };
 
 unsigned mode_of(const std::string& file) {
@@ -210,9 +162,6 @@ bool lose_ipv6() {
 }
 #endif
 
-static_assert(sizeof(Address) <= 48);
-static_assert(std::is_nothrow_move_constructible_v<Socket> &&
-              !std::is_copy_constructible_v<Socket>);
 static_assert(std::is_trivially_destructible_v<BindOptions>);
 static_assert(std::is_base_of_v<IOError, ResolverError>);
 static_assert(std::is_same_v<netutil::Socket, Socket> && std::is_same_v<netutil::Address, Address>);
@@ -220,357 +169,6 @@ static_assert(std::is_same_v<netutil::Socket, Socket> && std::is_same_v<netutil:
 }  // namespace
 
 TEST_SUITE("netutil") {
-  TEST_CASE("Address: IPv4") {
-    const Address address("127.0.0.1", 8888);
-    CHECK(address.family() == AF_INET);
-    CHECK(address.host() == "127.0.0.1");
-    CHECK(address.port() == 8888);
-    CHECK(address.path().empty());
-    CHECK(address.str() == "127.0.0.1:8888");
-    sockaddr_in native{};
-    REQUIRE(address.size() == sizeof native);
-    std::memcpy(&native, address.data(), sizeof native);
-    CHECK(native.sin_family == AF_INET);
-    CHECK(native.sin_port == htons(8888));
-    CHECK(native.sin_addr.s_addr == htonl(INADDR_LOOPBACK));
-  }
-
-  TEST_CASE("Address: IPv6") {
-    const Address address("2001:DB8:0::1", 65535);
-    CHECK(address.family() == AF_INET6);
-    CHECK(address.host() == "2001:db8::1");
-    CHECK(address.port() == 65535);
-    CHECK(address.str() == "[2001:db8::1]:65535");
-    CHECK(address.size() == sizeof(sockaddr_in6));
-  }
-
-  TEST_CASE("Address: IPv6 with a scope") {
-    const Address address("fe80::1%1", 80);
-    CHECK(address.host().starts_with("fe80::1%"));
-    CHECK(Address(address.host(), 80) == address);
-    CHECK(address != Address("fe80::1", 80));
-    CHECK_THROWS_AS(Address("fe80::1%no-such-interface", 80), std::invalid_argument);
-  }
-
-  TEST_CASE("Address: a host that is not an IP address is an error that names it") {
-    CHECK_THROWS_WITH_AS(Address("localhost", 80), Contains("\"localhost\" is not an IP address"),
-                         std::invalid_argument);
-    CHECK_THROWS_WITH_AS(Address("127.0.0.1\0.evil.example"sv, 80), Contains("evil.example"),
-                         std::invalid_argument);
-    CHECK_THROWS_AS(Address("", 80), std::invalid_argument);
-    CHECK_THROWS_AS(Address("[::1]", 80), std::invalid_argument);
-  }
-
-  TEST_CASE("Address: none") {
-    const Address none;
-    CHECK(none.family() == AF_UNSPEC);
-    CHECK(none.host().empty());
-    CHECK(none.port() == 0);
-    CHECK(none.path().empty());
-    CHECK(none.str().empty());
-    CHECK(none.data() != nullptr);
-    CHECK(none.size() == 0);
-    CHECK(none == Address::from_native(nullptr, 0));
-    CHECK(none != Address("0.0.0.0", 0));
-  }
-
-  TEST_CASE("Address.unix_path: a file, short or long") {
-    // Up to 26 bytes are kept inside the Address.
-    for (const std::size_t size : {1U, 26U, 27U, 107U}) {
-      const std::string path(size, 'x');
-      const Address address = Address::unix_path(path);
-      const Address copy = address;
-      CHECK(address.family() == AF_UNIX);
-      CHECK(address.path() == path);
-      CHECK(address.str() == "unix:" + path);
-      CHECK(address.host().empty());
-      CHECK(address.port() == 0);
-      CHECK(address.size() == offsetof(sockaddr_un, sun_path) + size);
-      CHECK(copy == address);
-      CHECK(Address::from_native(address.data(), address.size()) == address);
-    }
-  }
-
-  TEST_CASE("Address.unix_path: an abstract name") {
-    const Address address = Address::unix_path("\0name\0more"sv);
-    CHECK(address.path() == "\0name\0more"sv);
-    CHECK(address.str() == "unix:@name@more");
-    CHECK(Address::from_native(address.data(), address.size()) == address);
-    CHECK(Address::unix_path("\0"s + std::string(107, 'x')).path().size() == 108);
-  }
-
-  TEST_CASE("Address.unix_path: what cannot be a path is an error that says why") {
-    CHECK_THROWS_WITH_AS(Address::unix_path(""), Contains("empty"), std::invalid_argument);
-    CHECK_THROWS_WITH_AS(Address::unix_path(std::string(108, 'x')),
-                         Contains("xxx\" has 108 bytes, and the path of a Unix socket at most 107"),
-                         std::invalid_argument);
-    CHECK_THROWS_WITH_AS(Address::unix_path("\0"s + std::string(108, 'x')), Contains("at most 108"),
-                         std::invalid_argument);
-    CHECK_THROWS_WITH_AS(Address::unix_path("a\0b"sv), Contains("b\" contains a NUL byte"),
-                         std::invalid_argument);
-  }
-
-  TEST_CASE("Address.from_native: bytes without a meaning do not count") {
-    sockaddr_in ipv4{};
-    std::memset(&ipv4, 0xFF, sizeof ipv4);
-    ipv4.sin_family = AF_INET;
-    ipv4.sin_port = htons(80);
-    ipv4.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    CHECK(Address::from_native(&ipv4, sizeof ipv4) == Address("127.0.0.1", 80));
-
-    sockaddr_storage longer{};
-    std::memcpy(&longer, &ipv4, sizeof ipv4);
-    CHECK(Address::from_native(&longer, sizeof longer) == Address("127.0.0.1", 80));
-
-    sockaddr_un path{};
-    std::memset(&path, 'z', sizeof path);
-    path.sun_family = AF_UNIX;
-    std::strcpy(path.sun_path, "/file");
-    CHECK(Address::from_native(&path, sizeof path) == Address::unix_path("/file"));
-  }
-
-  TEST_CASE("Address.from_native: a path that fills sun_path") {
-    sockaddr_un path{};
-    std::memset(&path, 'z', sizeof path);
-    path.sun_family = AF_UNIX;
-    CHECK(Address::from_native(&path, sizeof path).path() ==
-          std::string(sizeof path.sun_path, 'z'));
-  }
-
-  TEST_CASE("Address.from_native: need not be aligned") {
-    const Address address("::1", 80);
-    std::array<std::byte, 40> bytes{};
-    std::memcpy(bytes.data() + 1, address.data(), address.size());
-    CHECK(Address::from_native(bytes.data() + 1, address.size()) == address);
-  }
-
-  TEST_CASE("Address.from_native: too few bytes for the family are an error") {
-    for (const Address& address : {Address("127.0.0.1", 80), Address("::1", 80)}) {
-      CHECK_THROWS_WITH_AS(Address::from_native(address.data(), address.size() - 1),
-                           Contains(std::to_string(address.size() - 1).c_str()),
-                           std::invalid_argument);
-    }
-    CHECK_THROWS_AS(Address::from_native("x", 1), std::invalid_argument);
-  }
-
-  TEST_CASE("Address.from_native: other families are kept as they are") {
-    std::array<std::byte, 64> bytes{};
-    const sa_family_t family = 44;
-    std::memcpy(bytes.data() + offsetof(sockaddr, sa_family), &family, sizeof family);
-    for (const std::size_t size : {12U, 64U}) {
-      const Address address = Address::from_native(bytes.data(), size);
-      CHECK(address.family() == 44);
-      CHECK(address.str() == "an address of family 44");
-      CHECK(address.size() == size);
-    }
-  }
-
-  TEST_CASE("Address: equal by value, and a key for maps") {
-    CHECK(Address("::1", 80) == Address("0:0::1", 80));
-    CHECK(Address("::1", 80) != Address("::1", 81));
-    const std::set<Address> set = {Address("::1", 80),
-                                   Address("127.0.0.1", 80),
-                                   Address("127.0.0.1", 81),
-                                   Address("127.0.0.1", 80),
-                                   Address::unix_path(std::string(60, 'x')),
-                                   Address()};
-    CHECK(set.size() == 5);
-    CHECK(set.contains(Address("127.0.0.1", 81)));
-  }
-
-  TEST_CASE("Socket: new and adopted ones are non-blocking and close-on-exec") {
-    const Socket adopted(::socket(AF_INET, SOCK_STREAM, 0));
-    const Socket tcp = Socket::tcp(AF_INET);
-    const Socket local = Socket::unix_stream();
-    for (const Socket* socket : {&adopted, &tcp, &local}) {
-      CHECK(socket->is_open());
-      CHECK(is_non_blocking(*socket));
-      CHECK(is_close_on_exec(*socket));
-    }
-    CHECK(tcp.getsockopt(SOL_SOCKET, SO_TYPE) == SOCK_STREAM);
-    CHECK(tcp.getsockopt(SOL_SOCKET, SO_DOMAIN) == AF_INET);
-    CHECK(local.getsockopt(SOL_SOCKET, SO_DOMAIN) == AF_UNIX);
-  }
-
-  TEST_CASE("Socket: adopting a descriptor that is not open is an error that names it") {
-    CHECK_THROWS_WITH_AS(Socket(123456), Contains("descriptor 123456"), std::system_error);
-  }
-
-  TEST_CASE("Socket.tcp: a family that does not exist is an error") {
-    CHECK_THROWS_WITH_AS(Socket::tcp(AF_MAX + 1), Contains("create a TCP socket"),
-                         std::system_error);
-  }
-
-  TEST_CASE("Socket: closes its descriptor once, and only its own") {
-    Socket a = Socket::tcp(AF_INET);
-    const int fd = a.native_handle();
-    Socket b = std::move(a);
-    CHECK_FALSE(a.is_open());  // NOLINT(bugprone-use-after-move)
-    CHECK(b.native_handle() == fd);
-    b = Socket::tcp(AF_INET);
-    CHECK_FALSE(is_open_descriptor(fd));
-    const int released = b.release();
-    CHECK_FALSE(b.is_open());
-    CHECK(b.native_handle() == Socket::invalid_handle);
-    b.close();
-    CHECK(is_open_descriptor(released));
-    { const Socket c(released); }
-    CHECK_FALSE(is_open_descriptor(released));
-
-    Socket d = Socket::tcp(AF_INET);
-    Socket& same = d;
-    d = std::move(same);
-    CHECK(d.is_open());
-    d.close();
-    const Socket stranger = Socket::tcp(AF_INET);  // gets the number
-    d.close();
-    CHECK(is_open_descriptor(stranger.native_handle()));
-  }
-
-  TEST_CASE("Socket: errors name what was asked, in the system category") {
-    const auto [taken, port] = test::bind_unused_port();
-    Socket socket = Socket::tcp(AF_INET);
-    try {
-      socket.bind(Address("127.0.0.1", port));
-      FAIL("bound twice");
-    } catch (const std::system_error& e) {
-      CHECK(e.code() == std::error_code(EADDRINUSE, std::system_category()));
-      CHECK(std::string(e.what()).starts_with("bind to 127.0.0.1:" + std::to_string(port) + ": "));
-    }
-    CHECK_THROWS_WITH_AS(socket.remote_address(), Contains("get the remote address of socket"),
-                         std::system_error);
-    Socket local = Socket::unix_stream();
-    CHECK_THROWS_WITH_AS(local.listen(), Contains("listen on unix:"), std::system_error);
-    CHECK_THROWS_WITH_AS(local.set_nodelay(true), Contains("set TCP_NODELAY of socket"),
-                         std::system_error);
-    CHECK_THROWS_WITH_AS(local.getsockopt(IPPROTO_TCP, 12345),
-                         Contains("get option 12345 of level 6"), std::system_error);
-  }
-
-  TEST_CASE("Socket: a closed one says so") {
-    const auto bad_descriptor = [](auto call) {
-      Socket closed;
-      try {
-        call(closed);
-      } catch (const std::system_error& e) {
-        return e.code() == std::errc::bad_file_descriptor;
-      }
-      return false;
-    };
-    CHECK(bad_descriptor([](Socket& socket) { socket.bind(Address("127.0.0.1", 0)); }));
-    CHECK(bad_descriptor([](Socket& socket) { socket.listen(); }));
-    CHECK(bad_descriptor([](Socket& socket) { socket.accept(); }));
-    CHECK(bad_descriptor([](Socket& socket) { socket.local_address(); }));
-    CHECK(bad_descriptor([](Socket& socket) { socket.set_reuse_port(true); }));
-    CHECK(bad_descriptor([](Socket& socket) { socket.set_keepalive(true); }));
-    CHECK(bad_descriptor([](Socket& socket) { socket.keepalive(); }));
-    CHECK(bad_descriptor([](Socket& socket) { socket.error(); }));
-  }
-
-  TEST_CASE("Socket.accept: none waiting, then one after the other") {
-    auto [listener, port] = test::bind_unused_port();
-    CHECK_FALSE(listener.accept());
-    const Socket client = connect_client(listener);
-    auto accepted = listener.accept();
-    REQUIRE(accepted);
-    const auto& [connection, address] = *accepted;
-    CHECK(is_non_blocking(connection));
-    CHECK(is_close_on_exec(connection));
-    CHECK(address == client.local_address());
-    CHECK(address == connection.remote_address());
-    CHECK(connection.local_address() == Address("127.0.0.1", port));
-    CHECK(client.remote_address() == Address("127.0.0.1", port));
-    CHECK_FALSE(listener.accept());
-  }
-
-  TEST_CASE("Socket.accept: too many open files is an error, and the connection goes on waiting") {
-    auto [listener, port] = test::bind_unused_port();
-    const Socket client = connect_client(listener);
-    // UndefinedBehaviorSanitizer needs descriptors to look into what it has not seen yet: so each
-    // error's class is thrown once before, and looked at later.
-    CHECK_THROWS_AS(Socket::tcp(-1), std::system_error);
-    std::exception_ptr at_socket;
-    std::exception_ptr at_accept;
-    {
-      const WithDescriptorLimit limit(100);
-      std::vector<Socket> all;
-      try {
-        for (;;) all.push_back(Socket::tcp(AF_INET));
-      } catch (...) {
-        at_socket = std::current_exception();
-      }
-      try {
-        listener.accept();
-      } catch (...) {
-        at_accept = std::current_exception();
-      }
-    }
-    CHECK_THROWS_AS(std::rethrow_exception(at_socket), std::system_error);
-    REQUIRE(at_accept);
-    CHECK_THROWS_WITH_AS(std::rethrow_exception(at_accept), Contains("accept on socket"),
-                         std::system_error);
-    CHECK(listener.accept());
-  }
-
-  TEST_CASE("Socket: a Unix client has no name") {
-    Socket listener = bind_unix_socket("\0tornado-test-"s + std::to_string(::getpid()));
-    const Socket client = connect_client(listener);
-    const auto accepted = listener.accept();
-    REQUIRE(accepted);
-    CHECK(accepted->second.family() == AF_UNIX);
-    CHECK(accepted->second.path().empty());
-    CHECK(accepted->second.str() == "unix:");
-    CHECK(client.remote_address() == listener.local_address());
-  }
-
-  TEST_CASE("Socket: options are off or at the default, and can be set") {
-    Socket socket = Socket::tcp(AF_INET);
-    CHECK_FALSE(socket.reuse_address());
-    CHECK_FALSE(socket.reuse_port());
-    CHECK_FALSE(socket.nodelay());
-    CHECK_FALSE(socket.keepalive());
-    CHECK_FALSE(socket.linger());
-    for (const bool on : {true, false}) {
-      socket.set_reuse_address(on);
-      CHECK(socket.reuse_address() == on);
-      socket.set_reuse_port(on);
-      CHECK(socket.reuse_port() == on);
-      socket.set_nodelay(on);
-      CHECK(socket.nodelay() == on);
-      socket.set_keepalive(on);
-      CHECK(socket.keepalive() == on);
-    }
-    socket.set_linger(7s);
-    CHECK(socket.linger() == 7s);
-    socket.set_linger(0s);
-    CHECK(socket.linger() == 0s);
-    socket.set_linger(std::nullopt);
-    CHECK_FALSE(socket.linger());
-    socket.set_send_buffer_size(20000);
-    CHECK(socket.send_buffer_size() >= 20000);
-    CHECK(socket.send_buffer_size() <= 40000);
-    socket.set_receive_buffer_size(30000);
-    CHECK(socket.receive_buffer_size() >= 30000);
-    CHECK(socket.receive_buffer_size() <= 60000);
-    socket.setsockopt(SOL_SOCKET, SO_KEEPALIVE, 1);
-    CHECK(socket.keepalive());
-  }
-
-  TEST_CASE("Socket.error: why the connect failed, once") {
-    Address nobody_listens;
-    {
-      const auto [socket, port] = test::bind_unused_port();
-      nobody_listens = socket.local_address();
-    }
-    Socket socket = Socket::tcp(AF_INET);
-    CHECK_FALSE(socket.error());
-    if (connect_to(socket, nobody_listens) == EINPROGRESS) {
-      wait_until(socket, POLLOUT);
-      CHECK(socket.error() == std::error_code(ECONNREFUSED, std::system_category()));
-    }
-    CHECK_FALSE(socket.error());
-  }
-
   // Python: netutil_test.TestPortAllocation.test_same_port_allocation
   TEST_CASE("netutil.bind_sockets: port 0 gives one port for all families") {
     for (const auto* address : {"localhost", ""}) {
@@ -676,7 +274,7 @@ TEST_SUITE("netutil") {
     int connected = 0;
     for (int i = 0; i < 5; ++i) {
       clients.push_back(Socket::tcp(AF_INET));
-      connect_to(clients.back(), address);
+      begin_connect(clients.back(), address);
       pollfd entry{clients.back().native_handle(), POLLOUT, 0};
       connected += ::poll(&entry, 1, 50);
     }
@@ -784,7 +382,8 @@ TEST_SUITE("netutil") {
     const std::string file = directory.file("socket");
     Socket listener = bind_unix_socket(file, 0600, 0);
     const Socket client = connect_client(listener);
-    CHECK(connect_to(Socket::unix_stream(), listener.local_address()) == EAGAIN);  // backlog full
+    CHECK(begin_connect(Socket::unix_stream(), listener.local_address()) ==
+          EAGAIN);  // backlog full
     for (int i = 0; i < 2; ++i) {
       try {
         bind_unix_socket(file);

@@ -9,6 +9,7 @@
 #include <functional>
 #include <string>
 #include <utility>
+#include <vector>
 
 namespace test {
 
@@ -29,6 +30,20 @@ class Server : public tornado::TCPServer {
   }
 
   Handler handler_;
+};
+
+/// The part of Tornado's HelloHandler that tests of streams can see.
+class HelloServer : public tornado::TCPServer {
+ public:
+  HelloServer() { listen(0, "127.0.0.1"); }
+  ~HelloServer() override { close_all_connections(); }
+  tornado::Address address() const { return addresses().front(); }
+
+ private:
+  tornado::Future<void> handle_stream(tornado::IOStream stream, tornado::Address) override {
+    co_await stream.read_until("\r\n\r\n");
+    stream.write("HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: 5\r\n\r\nHello");
+  }
 };
 
 inline tornado::Future<void> echo(tornado::IOStream stream, tornado::Address) {
@@ -53,5 +68,20 @@ inline std::string echoed(Loop& loop, const tornado::IOStream& client, const std
   client.write(line + "\n");
   return result(loop, client.read_until("\n"));
 }
+
+/// Writes its name to a list when it is destroyed.
+class Mourner {
+ public:
+  Mourner(std::vector<std::string>& gone, std::string name) : gone_(gone), name_(std::move(name)) {}
+  Mourner(const Mourner&) = delete;
+  Mourner& operator=(const Mourner&) = delete;
+  ~Mourner() { gone_.push_back(name_); }
+
+ private:
+  std::vector<std::string>& gone_;
+  std::string name_;
+};
+
+using Names = std::vector<std::string>;
 
 }  // namespace test

@@ -18,6 +18,7 @@
 using namespace tornado;
 using test::client_context;
 using test::make_tls_pair;
+using test::mb;
 using test::result;
 using test::server_context;
 using test::wait_until;
@@ -25,7 +26,6 @@ using test::why_closed;
 
 namespace {
 
-constexpr std::size_t mb = 1024 * 1024;
 constexpr TLSVersion versions[] = {TLSVersion::TLSv1_2, TLSVersion::TLSv1_3};
 
 std::pair<SSLIOStream, SSLIOStream> pair_of(TLSVersion version,

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// tests/stream_support.hpp: what tests of streams and servers use, beside tests/loop_support.hpp.
+// tests/stream_support.hpp: what tests of streams and servers use, beside tests/socket_support.hpp.
 #pragma once
 
-#include "loop_support.hpp"
+#include "socket_support.hpp"
 #include "tls_support.hpp"
 #include "tornado/gen.hpp"
 #include "tornado/iostream.hpp"
@@ -28,6 +28,9 @@
 #include <sys/socket.h>
 
 namespace test {
+
+inline constexpr std::size_t kb = 1024;
+inline constexpr std::size_t mb = 1024 * kb;
 
 // ---- Waiting
 
@@ -58,6 +61,14 @@ void wait_until(Loop& loop, F condition) {
     REQUIRE_MESSAGE(std::chrono::steady_clock::now() < deadline, "nothing happened in time");
     loop.iterate();
   }
+}
+
+/// Enough iterations for what is on its way over loopback to arrive.
+inline constexpr int some_iterations = 20;
+
+/// Sets `closed` when the stream is.
+inline void watch_close(const tornado::IOStream& stream, bool& closed) {
+  stream.set_close_callback([&closed] { closed = true; });
 }
 
 // ---- Logs
@@ -95,13 +106,6 @@ inline Transport default_transport() {
   return name != nullptr && std::string_view(name) == "tls" ? Transport::tls : Transport::tcp;
 }
 
-/// Blocks until poll(2) has one of `events` for `fd`.
-inline void wait_for_events(tornado::native_handle_type fd, short events) {
-  pollfd poll{fd, events, 0};
-  const auto limit = std::chrono::milliseconds(async_test_timeout());
-  REQUIRE(::poll(&poll, 1, static_cast<int>(limit.count())) == 1);
-}
-
 /// A listening socket that nobody else knows, and its address.
 inline std::pair<tornado::Socket, tornado::Address> listen(Transport transport, int backlog = 128) {
   if (transport != Transport::local) {
@@ -130,8 +134,7 @@ inline std::pair<tornado::Socket, tornado::Socket> connected_sockets(
   auto [listener, port] = bind_unused_port();
   tornado::Socket client = tornado::Socket::tcp(AF_INET);
   const tornado::Address address("127.0.0.1", port);
-  ::connect(client.native_handle(), static_cast<const sockaddr*>(address.data()),
-            static_cast<socklen_t>(address.size()));
+  begin_connect(client, address);
   wait_for_events(listener.native_handle(), POLLIN);
   auto accepted = listener.accept();
   REQUIRE(accepted);
