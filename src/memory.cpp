@@ -53,8 +53,7 @@ PerThread& per_thread() noexcept { return per_thread_data; }
 #endif
 
 void* allocate_new(std::size_t bytes) {
-  constexpr std::size_t granule = PerThread::granule;
-  return ::operator new((bytes + granule - 1) / granule * granule);
+  return ::operator new(PerThread::granules_for(bytes) * PerThread::granule - PerThread::word);
 }
 
 void deallocate_more(void* memory, std::uint32_t list) noexcept {

@@ -28,14 +28,19 @@ struct FreeList {
 /// What each thread has of its own. Trivially destructible, so that it can be used until the very
 /// end of the thread.
 struct PerThread {
+  // Of what a piece takes in all: most implementations of malloc put a word in front of it.
   static constexpr std::size_t granule = 32;
-  static constexpr std::size_t largest = 4096;
+  static constexpr std::size_t word = sizeof(void*);
+  static constexpr std::size_t largest = 4096 - word;
+  static constexpr std::size_t granules_for(std::size_t bytes) noexcept {
+    return (bytes + word + granule - 1) / granule;
+  }
   /// Which list has pieces of so many bytes. The first, that of larger ones, stays empty.
   static constexpr std::uint32_t list_of(std::size_t bytes) noexcept {
-    return bytes <= largest ? static_cast<std::uint32_t>((bytes + granule - 1) / granule) : 0;
+    return bytes <= largest ? static_cast<std::uint32_t>(granules_for(bytes)) : 0;
   }
 
-  FreeList free[1 + largest / granule] = {};
+  FreeList free[1 + (largest + word) / granule] = {};
   Block* handed_over = nullptr;   // see new_block
   std::uint64_t suspensions = 0;  // of coroutines, counting each once
   Context* context = nullptr;     // what ContextVars have been set to; holds it
