@@ -3,6 +3,7 @@
 
 #include "loop_core.hpp"
 #include "tornado/concurrent.hpp"
+#include "tornado/gen.hpp"
 
 #include <fmt/format.h>
 
@@ -164,9 +165,10 @@ std::string Suspension::describe_wait() const {
     if (target->done()) return "its turn";
     text = target->origin() != nullptr ? target->origin()->describe() : "a Future";
   }
-  if (waiting_->timer_ != nullptr) {
-    const std::chrono::duration<double> left = waiting_->timer_->when() - IOLoop::Clock::now();
-    if (waiting_->timer_->when() == TimerNode::TimePoint::max()) {
+  if (waiting_->has_timer_) {
+    const auto when = waiting_->timer().when();
+    const std::chrono::duration<double> left = when - IOLoop::Clock::now();
+    if (when == TimerNode::TimePoint::max()) {
       text += text.empty() ? "ever" : "";
     } else {
       text += fmt::format("{}a timeout in {:.3f} s", text.empty() ? "" : ", or ",
@@ -202,6 +204,8 @@ void Awaiter::suspended(void* frame) noexcept {
 
 void Awaiter::queue_for_iteration() { loop->next_iteration(*this); }
 
+TimerNode& Awaiter::timer() noexcept { return static_cast<DeadlineAwaiter*>(this)->timer_; }
+
 void Awaiter::timed_out() noexcept {
   timed_out_ = true;
   unlink();
@@ -225,7 +229,7 @@ bool Awaiter::ask(Suspension*& next) noexcept {
     return true;
   }
   cancelled_ = true;
-  if (timer_ != nullptr) timer_->stop();
+  if (has_timer_) timer().stop();
   unlink();
   loop->schedule(*this);
   return true;

@@ -16,17 +16,19 @@
 
 namespace tornado::detail {
 
-/// The part of awaiting a Future that only a suspension needs: made when that happens.
+/// The part of awaiting a Future that only a suspension needs: made when that happens. Until then
+/// there is the place of the co_await.
 class FutureWait {
  public:
-  FutureWait() noexcept {}
+  explicit FutureWait(const Where& where) noexcept : where_(where) {}
   FutureWait(const FutureWait&) = delete;
   FutureWait& operator=(const FutureWait&) = delete;
   ~FutureWait() {
     if (suspended_) wait_.~Wait();
   }
   template <class Promise>
-  void suspend(std::coroutine_handle<Promise> handle, StateBase& target, const Where& where) {
+  void suspend(std::coroutine_handle<Promise> handle, StateBase& target) {
+    const Where where = where_;
     ::new (static_cast<void*>(&wait_)) Wait;
     suspended_ = true;
     wait_.wait_for(handle, target, where);
@@ -42,6 +44,7 @@ class FutureWait {
     using Awaiter::wait_for;
   };
   union {
+    Where where_;
     Wait wait_;
   };
   bool suspended_ = false;
@@ -52,12 +55,12 @@ template <class T>
 class TakingAwaiter {
  public:
   TakingAwaiter(Future<T>&& future, const Where& where) noexcept
-      : future_(std::move(future)), where_(where) {}
+      : future_(std::move(future)), wait_(where) {}
 
   bool await_ready() const noexcept { return future_.done(); }
   template <class Promise>
   void await_suspend(std::coroutine_handle<Promise> handle) {
-    wait_.suspend(handle, *Access::state(future_), where_);
+    wait_.suspend(handle, *Access::state(future_));
   }
   TORNADO_INLINE T await_resume() {
     wait_.check_cancelled();
@@ -67,7 +70,6 @@ class TakingAwaiter {
 
  private:
   Future<T> future_;
-  Where where_;
   FutureWait wait_;
 };
 
@@ -76,12 +78,12 @@ template <class T>
 class LookingAwaiter {
  public:
   LookingAwaiter(const Future<T>& future, const Where& where) noexcept
-      : future_(future), where_(where) {}
+      : future_(future), wait_(where) {}
 
   bool await_ready() const noexcept { return future_.done(); }
   template <class Promise>
   void await_suspend(std::coroutine_handle<Promise> handle) {
-    wait_.suspend(handle, *Access::state(future_), where_);
+    wait_.suspend(handle, *Access::state(future_));
   }
   TORNADO_INLINE decltype(auto) await_resume() {
     wait_.check_cancelled();
@@ -90,7 +92,6 @@ class LookingAwaiter {
 
  private:
   Future<T> future_;  // a copy: the caller's variable may change meanwhile
-  Where where_;
   FutureWait wait_;
 };
 

@@ -51,6 +51,7 @@ class TORNADO_EXPORT DeadlineAwaiter final : public Awaiter {
   [[noreturn]] void throw_timeout() const;
 
  private:
+  friend class Awaiter;
   class Timer final : public TimerNode {
    public:
     Timer(DeadlineAwaiter& owner, TimePoint when) noexcept;

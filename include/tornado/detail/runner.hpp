@@ -168,18 +168,19 @@ class TORNADO_EXPORT Awaiter : public Node {
     target.add_waiter(*this);
     suspended(handle.address());
   }
-  /// For await_suspend: resumes when `target`, if there is one, is done, or at `deadline`.
+  /// For DeadlineAwaiter's await_suspend: resumes when `target`, if there is one, is done, or when
+  /// the time of its timer, `timer`, has come.
   template <class Promise>
   void wait_until(std::coroutine_handle<Promise> handle, StateBase* target, TimerNode& timer,
                   const Where& where) {
     prepare(RunnerBase::checked(handle), where);
     target_ = target;
-    timer_ = &timer;
+    has_timer_ = true;
     timer.start();
     if (target != nullptr) target->add_waiter(*this);
     suspended(handle.address());
   }
-  /// For a timer given to wait_until: its time has come.
+  /// For the timer given to wait_until: its time has come.
   void timed_out() noexcept;
   /// For await_suspend: resumes in the loop's next iteration.
   template <class Promise>
@@ -208,15 +209,16 @@ class TORNADO_EXPORT Awaiter : public Node {
   /// One step of cancel(); where another coroutine is to be asked, `next` is that.
   bool ask(Suspension*& next) noexcept;
   void queue_for_iteration();
+  TimerNode& timer() noexcept;
   static void resume(Node* node, Event event) noexcept;
   [[noreturn]] static void throw_cancelled();
 
   bool cancelled_ = false;
+  bool has_timer_ = false;  // it is a DeadlineAwaiter
   bool timed_out_ = false;
   bool asked_target_ = false;  // to cancel: if it could not, the request is the waiter's again
   Suspension* waiter_ = nullptr;
   StateBase* target_ = nullptr;
-  TimerNode* timer_ = nullptr;
 };
 
 }  // namespace tornado::detail
