@@ -23,10 +23,10 @@ namespace {
 /// strand.
 class OperationWatch final : public Descriptor::Watch {
  public:
-  OperationWatch(LoopCore& loop, int fd) : loop_(loop), descriptor_(loop.io(), fd) {}
+  OperationWatch(LoopCore& the_loop, int fd) : Watch(the_loop), descriptor_(the_loop.io(), fd) {}
 
   void wait(Descriptor::Interest interest, Descriptor::Ready ready, bool) override {
-    loop_.with_handler(
+    loop.with_handler(
         [ready = std::move(ready)](const std::error_code& error) mutable {
           ready(translated(error));
         },
@@ -36,15 +36,12 @@ class OperationWatch final : public Descriptor::Watch {
               std::move(handler));
         });
   }
-  void end() noexcept override {
-    static_cast<void>(descriptor_.release());
-    delete this;
-  }
+  void end() noexcept override { static_cast<void>(descriptor_.release()); }
+  void drop() noexcept override { delete this; }
 
  private:
   using Native = asio::posix::stream_descriptor;
 
-  LoopCore& loop_;
   Native descriptor_;
 };
 
@@ -60,9 +57,9 @@ Descriptor::Watch* watch(LoopCore& loop, int fd) { return new OperationWatch(loo
 /// Asio does, for edges, and what waits is one object for as long as it lives.
 class ReactorWatch final : public Descriptor::Watch {
  public:
-  ReactorWatch(LoopCore& loop, int fd)
-      : reactor_(asio::use_service<asio::detail::reactor>(loop.io())),
-        loop_(loop),
+  ReactorWatch(LoopCore& the_loop, int fd)
+      : Watch(the_loop),
+        reactor_(asio::use_service<asio::detail::reactor>(the_loop.io())),
         fd_(fd),
         reader_(*this) {
     const int error = reactor_.register_descriptor(fd, registration_);
@@ -73,23 +70,25 @@ class ReactorWatch final : public Descriptor::Watch {
     const bool reads = interest == Descriptor::Interest::read;
     if (reads && !blocked && is_readable()) {
       // Its edge may have come already.
-      loop_.post_handler([ready = std::move(ready)]() mutable { ready(); });
+      loop.post_handler([ready = std::move(ready)]() mutable { ready(); });
       return;
     }
     if (!reads && !writer_) writer_ = std::make_unique<Wait>(*this);
     Wait& wait = reads ? reader_ : *writer_;
     wait.ready.emplace(std::move(ready));
-    wait.starting = true;
+    starting_ = true;
     // Asio tries a read, which is known to be in vain; for a write it has epoll look again.
     reactor_.start_op(reads ? asio::detail::reactor::read_op : asio::detail::reactor::write_op, fd_,
                       registration_, &wait, false, reads);
-    wait.starting = false;
+    starting_ = false;
   }
 
   void end() noexcept override {
-    ended_ = true;
     reactor_.deregister_descriptor(fd_, registration_, false);
     reactor_.cleanup_descriptor_data(registration_);
+  }
+  void drop() noexcept override {
+    dropped_ = true;
     destroy_if_over();
   }
 
@@ -100,11 +99,10 @@ class ReactorWatch final : public Descriptor::Watch {
         : reactor_op(asio::error_code(), &perform, &complete), watch_(watch) {}
 
     std::optional<Descriptor::Ready> ready;
-    bool starting = false;
 
    private:
     static status perform(reactor_op* base) {
-      return static_cast<Wait*>(base)->starting ? not_done : done;
+      return static_cast<Wait*>(base)->watch_.starting_ ? not_done : done;
     }
     /// \param owner  null when the context is being destroyed.
     static void complete(void* owner, asio::detail::operation* base, const asio::error_code&,
@@ -121,7 +119,7 @@ class ReactorWatch final : public Descriptor::Watch {
   };
 
   void destroy_if_over() noexcept {
-    if (ended_ && !reader_.ready && !(writer_ && writer_->ready)) delete this;
+    if (dropped_ && !reader_.ready && !(writer_ && writer_->ready)) delete this;
   }
   bool is_readable() const noexcept {
     pollfd poll{fd_, POLLIN, 0};
@@ -129,9 +127,9 @@ class ReactorWatch final : public Descriptor::Watch {
   }
 
   asio::detail::reactor& reactor_;
-  LoopCore& loop_;
   const int fd_;
-  bool ended_ = false;
+  bool starting_ = false;  // a wait
+  bool dropped_ = false;
   asio::detail::reactor::per_descriptor_data registration_{};
   Wait reader_;
   std::unique_ptr<Wait> writer_;  // seldom needed
@@ -146,14 +144,14 @@ Descriptor::Watch* watch(LoopCore& loop, int fd) {
 
 }  // namespace
 
-Descriptor::Descriptor(LoopCore& loop, int fd) : loop_(loop), watch_(watch(loop, fd)), fd_(fd) {}
+Descriptor::Descriptor(LoopCore& loop, int fd) : watch_(watch(loop, fd)), fd_(fd) {}
 
 void Descriptor::wait(Interest interest, Ready ready) {
   if (is_open()) {
-    watch_->wait(interest, std::move(ready), blocked_in_ != 0 && blocked_in_ == loop_.turn());
+    watch_->wait(interest, std::move(ready), blocked_in_ != 0 && blocked_in_ == turn());
     return;
   }
-  loop_.post_handler([ready = std::move(ready)]() mutable {
+  loop().post_handler([ready = std::move(ready)]() mutable {
     ready(std::make_error_code(std::errc::operation_canceled));
   });
 }
@@ -165,7 +163,7 @@ int Descriptor::release() noexcept {
 
 void Descriptor::close() noexcept {
   if (!is_open()) return;
-  loop_.leave_parent();
+  loop().leave_parent();
   ::close(release());
 }
 

@@ -17,11 +17,14 @@ class Descriptor {
 
   /// \throws std::system_error  when it cannot be watched; it is still the caller's then.
   Descriptor(LoopCore& loop, int fd);
-  ~Descriptor() { static_cast<void>(release()); }
+  ~Descriptor() {
+    static_cast<void>(release());
+    watch_->drop();
+  }
   Descriptor(const Descriptor&) = delete;
   Descriptor& operator=(const Descriptor&) = delete;
 
-  LoopCore& loop() const noexcept { return loop_; }
+  LoopCore& loop() const noexcept { return watch_->loop; }
   /// -1 when it was closed or released.
   int get() const noexcept { return fd_; }
   bool is_open() const noexcept { return fd_ >= 0; }
@@ -29,7 +32,7 @@ class Descriptor {
   /// What an attempt to read gave: after one that would have blocked, a wait in the same turn need
   /// not look. Later the edge for what came meanwhile may have been reported already.
   StreamBackend::Result read(StreamBackend::Result result) noexcept {
-    blocked_in_ = result.bytes == 0 && result.error ? loop_.turn() : 0;
+    blocked_in_ = result.bytes == 0 && result.error ? turn() : 0;
     return result;
   }
   /// Tells `ready`, not inside this call, when one can read, or write; `operation_canceled` when it
@@ -42,23 +45,29 @@ class Descriptor {
   /// What Asio knows of it.
   class Watch {
    public:
-    Watch() = default;
+    explicit Watch(LoopCore& the_loop) noexcept : loop(the_loop) {}
     Watch(const Watch&) = delete;
     Watch& operator=(const Watch&) = delete;
     /// \param blocked  there is nothing to read.
     virtual void wait(Interest interest, Ready ready, bool blocked) = 0;
-    /// Gives up the waits, and destroys this: when the last of them has been told.
+    /// Gives up the waits.
     virtual void end() noexcept = 0;
+    /// Behind end(): destroys this, when the last of the waits has been told.
+    virtual void drop() noexcept = 0;
+
+    LoopCore& loop;
 
    protected:
     virtual ~Watch() = default;
   };
 
  private:
-  LoopCore& loop_;
+  /// The last digits of its number.
+  std::uint32_t turn() const noexcept { return static_cast<std::uint32_t>(loop().turn()); }
+
   Watch* watch_;
   int fd_;
-  std::uint64_t blocked_in_ = 0;  // the number of a turn, or 0
+  std::uint32_t blocked_in_ = 0;  // a turn, or 0
 };
 
 }  // namespace tornado::detail
