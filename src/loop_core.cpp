@@ -2,6 +2,7 @@
 #include "loop_core.hpp"
 
 #include "context_service.hpp"
+#include "stream_options.hpp"
 #include "tornado/log.hpp"
 
 #include <fmt/format.h>
@@ -237,6 +238,13 @@ std::string LoopCore::take_chunk(std::size_t count) {
   if (count < chunk_.size() / 2) return chunk_.substr(0, count);
   chunk_.resize(count);
   return std::exchange(chunk_, {});
+}
+
+Ref<StreamOptions> LoopCore::share_options(const IOStreamOptions& options) {
+  if (!recent_options_ || recent_options_->values != options) {
+    recent_options_ = Ref<StreamOptions>(new StreamOptions(options));
+  }
+  return recent_options_;
 }
 
 std::unique_ptr<Outgoing> LoopCore::lend_outgoing() {
@@ -541,6 +549,7 @@ void LoopCore::close(bool all_fds, bool context_ends) {
     if (signal_is_free_) io_->get_executor().on_work_started();
     if (counts_remotes_) release_work();
   }
+  recent_options_ = {};               // counted without a lock: not to be left to another thread
   if (context_ends) strand_.reset();  // it refers to the context
   work_.reset();
   owned_.reset();

@@ -35,6 +35,10 @@
 #include <utility>
 #include <vector>
 
+namespace tornado {
+struct IOStreamOptions;
+}  // namespace tornado
+
 namespace tornado::detail {
 
 /// Ends the program: a rule was broken whose consequences cannot be undone.
@@ -57,7 +61,7 @@ void destroy_coroutine(const StateBase& state) noexcept;
 std::uint64_t advance_frame_number(std::uint64_t least) noexcept;
 
 /// What a loop does for a stream at the end of its turn, and when it closes.
-class LoopClient : public Hook {
+class LoopClient : public Hook, public Origin {
  public:
   void add_ref() noexcept { ++refs_; }
   void release() noexcept {
@@ -120,6 +124,8 @@ class AllocatingHandler {
  private:
   F f_;
 };
+
+class StreamOptions;
 
 class LoopCore : public std::enable_shared_from_this<LoopCore> {
  public:
@@ -252,6 +258,8 @@ class LoopCore : public std::enable_shared_from_this<LoopCore> {
     }
   }
 
+  /// For a stream; those of the one before if they are the same.
+  Ref<StreamOptions> share_options(const IOStreamOptions& options);
   /// For a stream that has something to send, until it has been sent.
   std::unique_ptr<Outgoing> lend_outgoing();
   void give_back(std::unique_ptr<Outgoing> outgoing) noexcept;
@@ -369,6 +377,7 @@ class LoopCore : public std::enable_shared_from_this<LoopCore> {
 
   static constexpr std::size_t most_recycled = std::size_t{256} * 1024;
   std::string chunk_;
+  Ref<StreamOptions> recent_options_;
   std::vector<std::unique_ptr<Outgoing>> spare_outgoing_;
   TlsScratch tls_scratch_;
 

@@ -14,10 +14,10 @@ namespace tornado::detail {
 StreamCore::StreamCore(std::unique_ptr<StreamBackend> backend, const IOStreamOptions& options)
     : loop_(LoopCore::current().shared_from_this()),
       backend_(std::move(backend)),
-      options_(options),
+      options_(loop_->share_options(options)),
       half_open_(options.allow_half_open) {
   if (!backend_) throw std::invalid_argument("IOStream: the backend is null");
-  if (options_.max_buffer_size == 0 || options_.read_chunk_size == 0) {
+  if (options.max_buffer_size == 0 || options.read_chunk_size == 0) {
     throw std::invalid_argument(
         "IOStream: max_buffer_size and read_chunk_size have to be 1 or more");
   }
@@ -36,7 +36,7 @@ void StreamCore::on_ready(StreamBackend::Interest interest, std::error_code erro
     return;
   }
   if (std::exchange(read_adopted_, false)) {
-    tls_->on_lower_ready(interest, error);
+    tls()->on_lower_ready(interest, error);
     return;
   }
   read_armed_ = false;
@@ -70,26 +70,26 @@ void StreamCore::on_writable(std::error_code error) {
 // ---- connecting
 
 template <class T>
-Future<T> StreamCore::connect_as(Ref<State<T>>& waiting, const Address& address) {
+Future<T> StreamCore::connect_as(Ref<State<T>> Attempt::*waiting, const Address& address) {
   if (closed_) return failed<T>(closed_error(), true);
   if (connecting_) throw std::logic_error("IOStream::connect: the stream is connecting already");
-  if (tls_ != nullptr) tls_->require_hostname();
+  if (encrypted_) tls()->require_hostname();
   // The system tells this only of a stream that was accepted, not always of one that has connected.
   const std::error_code error =
       connected_ ? std::make_error_code(std::errc::already_connected) : backend_->connect(address);
   if (error == std::errc::already_connected) {
     throw std::logic_error("IOStream::connect: the stream is connected already");
   }
-  Future<T> future = wait_in(waiting);
-  waiting->set_origin(this);
-  connect_to_ = address;
+  Future<T> future = wait_in(attempt().*waiting);
+  Access::state(future)->set_origin(this);
+  attempt_->to = address;
   connecting_ = true;
   on_connect_begun(error);
   return future;
 }
 
 Future<IOStream> StreamCore::connect(const Address& address) {
-  return connect_as(connect_, address);
+  return connect_as(&Attempt::connection, address);
 }
 
 Future<SSLIOStream> StreamCore::connect_tls(const Address& address,
@@ -99,12 +99,12 @@ Future<SSLIOStream> StreamCore::connect_tls(const Address& address,
   if (awaits_handshake()) {
     throw std::logic_error("SSLIOStream::connect: the handshake is being waited for already");
   }
-  if (!closed_ && !connecting_ && !connected_) tls_->set_server_hostname(server_hostname, session);
-  return connect_as(handshake_, address);
+  if (!closed_ && !connecting_ && !connected_) tls()->set_server_hostname(server_hostname, session);
+  return connect_as(&Attempt::handshake, address);
 }
 
 void StreamCore::try_connect() {
-  if (!closed_) on_connect_begun(backend_->connect(connect_to_));
+  if (!closed_) on_connect_begun(backend_->connect(attempt_->to));
 }
 
 void StreamCore::on_connect_begun(std::error_code error) {
@@ -129,14 +129,10 @@ void StreamCore::on_connected() {
   connected_ = true;
   if (writing()) loop_->add_dirty(*this);
   arm_if_wanted();
-  if (const auto state = std::exchange(connect_, {})) {
-    state->emplace(IOStream(this));
-    state->complete(Status::value);
-  }
-  if (const auto state = std::exchange(handshake_, {}); state && !state->done()) {
-    state->emplace(SSLIOStream(this));
-    state->complete(Status::value);
-  }
+  std::exchange(attempt_, nullptr)->end([this]<class T>(State<T>& state) {
+    state.emplace(T(this));
+    state.complete(Status::value);
+  });
   close_if_unused();
 }
 
@@ -166,7 +162,7 @@ Socket StreamCore::detach(std::string& received) {
 // ---- the end
 
 std::string StreamCore::describe() const {
-  if (connecting_) return fmt::format("a connection to {}", connect_to_.str());
+  if (connecting_) return fmt::format("a connection to {}", attempt_->to.str());
   return fmt::format("a read from fd {}", fileno());
 }
 
@@ -179,8 +175,7 @@ Origin::Answer StreamCore::cancel_requested(StateBase& state) noexcept {
     const auto ended = std::exchange(read_, Read());
     close_if_unused();
   } else {
-    const auto ended = std::exchange(connect_, {});
-    const auto ended_too = std::exchange(handshake_, {});
+    attempt_->end([](StateBase&) {});
     shut(std::make_error_code(std::errc::operation_canceled));
   }
   release();
@@ -192,9 +187,9 @@ void StreamCore::shut(std::error_code error, const std::exception_ptr& for_reade
   // Once, unless the connection itself has failed. Sending may find that out.
   if (!error || error.category() == stream_category()) send();
   if (closed_) return;
-  error_ = error ? error : broken_;
+  if (error) error_ = error;
   const std::string doing = connecting_ ? describe_connecting() : std::string();
-  if (tls_ != nullptr && sent_ < written_) tls_->abandon();
+  if (encrypted_ && sent_ < written_) tls()->abandon();
   closed_ = true;
   backend_->close_fd();
   if ((read_.kind == Read::until_close || postponed_) && !for_reader && reading()) {
@@ -224,10 +219,7 @@ void StreamCore::fail_pending(const std::exception_ptr& error,
     }
   }
   if (write_end_ && !write_end_->done()) write_end_->fail(error);
-  if (connect_) std::exchange(connect_, {})->fail(error);
-  if (const auto state = std::exchange(handshake_, {}); state && !state->done()) {
-    state->fail(error);
-  }
+  if (attempt_) attempt_->end([&error](StateBase& state) { state.fail(error); });
 }
 
 std::exception_ptr StreamCore::closed_error(const std::string& doing) const {
@@ -259,7 +251,6 @@ void StreamCore::on_loop_close() noexcept {
     backend_->close_fd();
   }
   backend_.reset();
-  tls_ = nullptr;
   if (const auto unsent = std::move(outgoing_)) {
     for (const auto& write : unsent->writes) {
       if (write.state && !write.state->done()) write.state->abandon();
@@ -269,8 +260,7 @@ void StreamCore::on_loop_close() noexcept {
     }
   }
   if (write_end_ && !write_end_->done()) write_end_->abandon();
-  if (connect_) std::exchange(connect_, {})->abandon();
-  if (const auto state = std::exchange(handshake_, {}); state && !state->done()) state->abandon();
+  if (attempt_) attempt_->end([](StateBase& state) { state.abandon(); });
   if (reading()) std::exchange(read_, Read()).state->abandon();
   if (Node* job = std::exchange(close_job_, nullptr)) job->handle(Node::Event::drop);
   release();

@@ -6,6 +6,7 @@
 
 #include "loop_core.hpp"
 #include "regex_search.hpp"
+#include "stream_options.hpp"
 #include "tls_backend.hpp"
 #include "tornado/iostream.hpp"
 
@@ -22,7 +23,7 @@ namespace tornado::detail {
 
 class ReleasableBackend;
 
-class StreamCore final : public LoopClient, public Origin {
+class StreamCore final : public LoopClient {
  public:
   StreamCore(std::unique_ptr<StreamBackend> backend, const IOStreamOptions& options);
   /// An encrypted one, over `lower`.
@@ -74,7 +75,9 @@ class StreamCore final : public LoopClient, public Origin {
 
   LoopCore& loop() const noexcept { return *loop_; }
   /// Null when it is not encrypted, or the loop was closed.
-  const TlsBackend* tls() const noexcept { return tls_; }
+  TlsBackend* tls() const noexcept {
+    return encrypted_ ? static_cast<TlsBackend*>(backend_.get()) : nullptr;
+  }
   bool closed() const noexcept { return closed_; }
   bool reading() const noexcept { return read_.kind != Read::none; }
   bool writing() const noexcept {
@@ -86,8 +89,8 @@ class StreamCore final : public LoopClient, public Origin {
   bool read_ended() const noexcept { return read_ended_; }
   /// From now on that does not close the stream.
   void allow_half_open() noexcept { half_open_ = true; }
-  std::error_code error() const noexcept { return error_; }
-  const IOStreamOptions& options() const noexcept { return options_; }
+  std::error_code error() const noexcept { return closed_ ? error_ : std::error_code(); }
+  const IOStreamOptions& options() const noexcept { return options_->values; }
   native_handle_type fileno() const noexcept {
     return closed_ ? Socket::invalid_handle : backend_->fileno();
   }
@@ -109,13 +112,17 @@ class StreamCore final : public LoopClient, public Origin {
     enum Kind : std::uint8_t { none, bytes, until, until_regex, into, until_close };
     Kind kind = none;
     bool partial = false;
-    std::size_t count = 0;    // bytes: how many; until, until_regex: the limit, or no_limit
-    std::size_t scanned = 0;  // until: bytes in which the delimiter does not begin
+    std::size_t count = 0;  // bytes, into: how many; until, until_regex: the limit, or no_limit
+    // until: bytes in which the delimiter does not begin; into: bytes that are in the target.
+    std::size_t passed = 0;
     std::string delimiter;
     std::unique_ptr<RegexSearch> regex;
-    std::span<char> target;  // into: the rest of the caller's buffer
-    std::size_t filled = 0;  // into: bytes put there
+    char* target = nullptr;  // into: the caller's buffer
     Ref<StateBase> state;
+
+    // Of into.
+    std::span<char> rest() const noexcept { return {target + passed, count - passed}; }
+    bool has_enough() const noexcept { return passed == count || (partial && passed > 0); }
   };
   static constexpr std::size_t no_limit = static_cast<std::size_t>(-1);
 
@@ -158,8 +165,25 @@ class StreamCore final : public LoopClient, public Origin {
 
   template <class Data>
   Future<void> write_any(Data&& data);
+  /// What is there only until it is connected: whoever waits for that, and where to.
+  struct Attempt {
+    Ref<State<IOStream>> connection;
+    Ref<State<SSLIOStream>> handshake;  // of connect_tls, start_tls or wait_for_handshake
+    Address to;
+
+    /// Calls `f` with the state of each who waits, which are forgotten.
+    template <class F>
+    void end(F f) {
+      if (const auto state = std::exchange(connection, {}); state && !state->done()) f(*state);
+      if (const auto state = std::exchange(handshake, {}); state && !state->done()) f(*state);
+    }
+  };
+  Attempt& attempt() {
+    if (!attempt_) attempt_ = std::make_unique<Attempt>();
+    return *attempt_;
+  }
   template <class T>
-  Future<T> connect_as(Ref<State<T>>& waiting, const Address& address);
+  Future<T> connect_as(Ref<State<T>> Attempt::*waiting, const Address& address);
   template <class T>
   Future<T> wait_in(Ref<State<T>>& waiting) {
     Future<T> future;
@@ -169,8 +193,13 @@ class StreamCore final : public LoopClient, public Origin {
     waiting = Ref<State<T>>(state);
     return future;
   }
-  bool awaits_handshake() const noexcept { return handshake_ && !handshake_->done(); }
-  bool awaits_connection() const noexcept { return connect_ || awaits_handshake(); }
+  bool awaits_handshake() const noexcept {
+    return attempt_ && attempt_->handshake && !attempt_->handshake->done();
+  }
+  bool awaits_connection() const noexcept {
+    return attempt_ && (attempt_->connection || awaits_handshake());
+  }
+  void encrypt(std::unique_ptr<TlsBackend> tls) noexcept;
   std::string describe_connecting() const;
   void fail_connecting(std::error_code error);
   void require_writable(const char* call) const;
@@ -208,13 +237,13 @@ class StreamCore final : public LoopClient, public Origin {
 
   std::shared_ptr<LoopCore> loop_;
   std::unique_ptr<StreamBackend> backend_;
-  TlsBackend* tls_ = nullptr;  // the backend, if it is one
-  IOStreamOptions options_;
-  std::error_code error_;
-  // Why writing failed: nothing is sent any more, and the stream is about to close.
-  std::error_code broken_;
+  Ref<StreamOptions> options_;
+  std::error_code error_;  // what closed it, or is about to
   std::uint32_t handles_ = 1;
+  bool encrypted_ = false;  // the backend is a TlsBackend
   bool closed_ = false;
+  bool broken_ =
+      false;  // writing failed: nothing is sent any more, and the stream is about to close
   bool connecting_ = false;  // the handshake included
   bool connected_ = false;   // by connect()
   bool half_open_;           // the other end's end does not close it
@@ -227,7 +256,7 @@ class StreamCore final : public LoopClient, public Origin {
   bool write_armed_ = false;
 
   std::uint16_t served_ = 0;     // reads in a row, from what is buffered, in
-  std::uint64_t served_in_ = 0;  // this turn
+  std::uint32_t served_in_ = 0;  // this turn, by the last digits of its number
   std::string received_;
   std::size_t consumed_ = 0;  // of received_
   std::uint64_t bytes_read_ = 0;
@@ -236,11 +265,8 @@ class StreamCore final : public LoopClient, public Origin {
   std::unique_ptr<Outgoing> outgoing_;  // null when there is nothing
   std::uint64_t written_ = 0;           // bytes ever accepted
   std::uint64_t sent_ = 0;
-  Ref<State<void>> write_end_;  // set by shutdown_write
-
-  Ref<State<IOStream>> connect_;
-  Ref<State<SSLIOStream>> handshake_;  // of connect_tls, start_tls or wait_for_handshake
-  Address connect_to_;
+  Ref<State<void>> write_end_;        // set by shutdown_write
+  std::unique_ptr<Attempt> attempt_;  // there while it connects
   Node* close_job_ = nullptr;
 };
 

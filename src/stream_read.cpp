@@ -41,7 +41,7 @@ Future<T> StreamCore::start_read(Read::Kind kind) {
   Future<T> future;
   State<T>* state = Access::state(future);
   read_.kind = kind;
-  read_.scanned = read_.filled = 0;
+  read_.passed = 0;
   const bool postponed = had_its_share();
   std::size_t end = not_yet;
   if constexpr (std::is_same_v<T, std::string>) {
@@ -72,7 +72,7 @@ Future<T> StreamCore::start_read(Read::Kind kind) {
 
 /// A stream whose next bytes are always there would keep the others waiting.
 bool StreamCore::had_its_share() noexcept {
-  const std::uint64_t turn = loop_->turn();
+  const auto turn = static_cast<std::uint32_t>(loop_->turn());
   if (turn == 0 || turn != served_in_) {
     served_in_ = turn;
     served_ = 0;
@@ -119,7 +119,8 @@ Future<std::string> StreamCore::read_until_regex(const Regex& regex,
 
 Future<std::size_t> StreamCore::read_into(std::span<char> buffer, Partial partial) {
   require_no_read("read_into");
-  read_.target = buffer;
+  read_.target = buffer.data();
+  read_.count = buffer.size();
   read_.partial = partial == Partial::yes;
   return start_read<std::size_t>(Read::into);
 }
@@ -137,8 +138,8 @@ std::size_t StreamCore::find_end(std::string_view available) {
   if (read_.kind == Read::until_close) return closed_ || read_ended_ ? available.size() : not_yet;
   if (read_.kind == Read::until_regex) return find_regex_end(available);
   const std::size_t found = read_.delimiter.size() == 1
-                                ? available.find(read_.delimiter[0], read_.scanned)
-                                : available.find(read_.delimiter, read_.scanned);
+                                ? available.find(read_.delimiter[0], read_.passed)
+                                : available.find(read_.delimiter, read_.passed);
   if (found != std::string_view::npos) {
     const std::size_t end = found + read_.delimiter.size();
     return end <= read_.count ? end : never;
@@ -146,7 +147,7 @@ std::size_t StreamCore::find_end(std::string_view available) {
   if (available.size() >= read_.count) return never;
   // The delimiter may have begun in the last bytes.
   const std::size_t tail = read_.delimiter.size() - 1;
-  read_.scanned = available.size() > tail ? available.size() - tail : 0;
+  read_.passed = available.size() > tail ? available.size() - tail : 0;
   return not_yet;
 }
 
@@ -162,18 +163,18 @@ std::size_t StreamCore::find_regex_end(std::string_view available) {
 
 /// Puts bytes into the caller's buffer; true when the read is satisfied.
 bool StreamCore::fill_target(std::string_view& data) {
-  const std::size_t count = std::min(data.size(), read_.target.size());
-  if (count > 0) std::memcpy(read_.target.data(), data.data(), count);
+  const std::span<char> rest = read_.rest();
+  const std::size_t count = std::min(data.size(), rest.size());
+  if (count > 0) std::memcpy(rest.data(), data.data(), count);
   data.remove_prefix(count);
-  read_.target = read_.target.subspan(count);
-  read_.filled += count;
-  return read_.target.empty() || (read_.partial && read_.filled > 0);
+  read_.passed += count;
+  return read_.has_enough();
 }
 
 /// A read_into that ends otherwise leaves its bytes to the next read.
 void StreamCore::put_back_filled() {
-  if (read_.kind != Read::into || read_.filled == 0) return;
-  received_.insert(consumed_, read_.target.data() - read_.filled, read_.filled);
+  if (read_.kind != Read::into || read_.passed == 0) return;
+  received_.insert(consumed_, read_.target, read_.passed);
 }
 
 template <class T>
@@ -215,7 +216,7 @@ void StreamCore::satisfy_from_buffer() {
     const std::size_t before = data.size();
     const bool satisfied = fill_target(data);
     consume(before - data.size());
-    if (satisfied) deliver(read_.filled);
+    if (satisfied) deliver(read_.passed);
     return;
   }
   const std::size_t end = find_end(buffered());
@@ -231,7 +232,7 @@ void StreamCore::on_data(std::size_t count) {
   bytes_read_ += count;
   std::string_view data(loop_->chunk(0), count);
   if (read_.kind == Read::into) {
-    if (fill_target(data)) deliver(read_.filled);
+    if (fill_target(data)) deliver(read_.passed);
     received_.append(data);
     return;
   }
@@ -250,11 +251,11 @@ void StreamCore::on_data(std::size_t count) {
     received_.append(data);
     if (reading()) satisfy_from_buffer();
   }
-  if (reading() && buffered().size() > options_.max_buffer_size) {
+  if (reading() && buffered().size() > options().max_buffer_size) {
     const auto message = fmt::format(
         "Reached maximum read buffer size: a read is not satisfied by {} bytes, and "
         "max_buffer_size is {}",
-        buffered().size(), options_.max_buffer_size);
+        buffered().size(), options().max_buffer_size);
     log::gen_log.error("{}", message);
     shut(StreamErrc::buffer_full, std::make_exception_ptr(StreamBufferFullError(message)));
   }
@@ -274,7 +275,8 @@ void StreamCore::shut_unsatisfiable() {
 }
 
 std::size_t StreamCore::chunk_size() const noexcept {
-  return std::max<std::size_t>(1, std::min(options_.read_chunk_size, options_.max_buffer_size / 2));
+  return std::max<std::size_t>(1,
+                               std::min(options().read_chunk_size, options().max_buffer_size / 2));
 }
 
 /// The other end sends no more. Tornado closes the stream then, as this does, unless writing is to
@@ -292,8 +294,8 @@ void StreamCore::on_end() {
 /// One direct read; false when there is no more to get for now.
 bool StreamCore::read_once() {
   const bool direct = read_.kind == Read::into;
-  const std::size_t size = direct ? read_.target.size() : chunk_size();
-  char* buffer = direct ? read_.target.data() : loop_->chunk(size);
+  const std::size_t size = direct ? read_.rest().size() : chunk_size();
+  char* buffer = direct ? read_.rest().data() : loop_->chunk(size);
   const StreamBackend::Result result = backend_->read_from_fd(buffer, size);
   if (result.error) {
     if (result.error == std::errc::operation_would_block) return false;
@@ -304,9 +306,8 @@ bool StreamCore::read_once() {
     on_end();
   } else if (direct) {
     bytes_read_ += result.bytes;
-    read_.target = read_.target.subspan(result.bytes);
-    read_.filled += result.bytes;
-    if (read_.target.empty() || read_.partial) deliver(read_.filled);
+    read_.passed += result.bytes;
+    if (read_.has_enough()) deliver(read_.passed);
   } else {
     on_data(result.bytes);
   }

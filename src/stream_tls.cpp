@@ -27,9 +27,13 @@ Address peer_of(native_handle_type handle) {
 StreamCore::StreamCore(std::unique_ptr<TlsBackend> tls, std::unique_ptr<StreamBackend> lower,
                        const IOStreamOptions& options)
     : StreamCore(std::move(lower), options) {
-  tls_ = tls.get();
-  tls_->set_lower(std::move(backend_));
+  encrypt(std::move(tls));
+}
+
+void StreamCore::encrypt(std::unique_ptr<TlsBackend> tls) noexcept {
+  tls->set_lower(std::move(backend_));
   backend_ = std::move(tls);
+  encrypted_ = true;
 }
 
 void StreamCore::fail_connecting(std::error_code error) {
@@ -41,15 +45,15 @@ void StreamCore::fail_connecting(std::error_code error) {
 }
 
 std::string StreamCore::describe_connecting() const {
-  const std::string peer = connect_to_.size() > 0 ? connect_to_.str() : "an unknown peer";
-  return fmt::format("{} {}", tls_ == nullptr ? "connect to" : "TLS connection with", peer);
+  const std::string peer = attempt_->to.size() > 0 ? attempt_->to.str() : "an unknown peer";
+  return fmt::format("{} {}", encrypted_ ? "TLS connection with" : "connect to", peer);
 }
 
 void StreamCore::begin_handshake() {
-  tls_->require_hostname();
-  tls_->begin_handshake();
+  tls()->require_hostname();
+  tls()->begin_handshake();
   connecting_ = true;
-  connect_to_ = peer_of(fileno());  // who it was can be asked no more when it has gone
+  attempt().to = peer_of(fileno());  // who it was can be asked no more when it has gone
   wait_to_write();
 }
 
@@ -66,19 +70,16 @@ Future<SSLIOStream> StreamCore::start_tls(ServerSide server_side, const SSLConte
   tls->require_hostname();
   send();
   if (closed_ || broken_) {
-    const std::error_code why = closed_ ? error_ : broken_;
-    return failed<SSLIOStream>(std::make_exception_ptr(StreamClosedError(why)), true);
+    return failed<SSLIOStream>(std::make_exception_ptr(StreamClosedError(error_)), true);
   }
   if (writing()) {
     throw std::logic_error("IOStream::start_tls: what was written cannot be sent at once");
   }
   read_adopted_ = std::exchange(read_armed_, false);
   if (read_adopted_) tls->adopt_read();
-  tls_ = tls.get();
-  tls_->set_lower(std::move(backend_));
-  backend_ = std::move(tls);
-  Future<SSLIOStream> future = wait_in(handshake_);
-  handshake_->set_origin(this);
+  encrypt(std::move(tls));
+  Future<SSLIOStream> future = wait_in(attempt().handshake);
+  Access::state(future)->set_origin(this);
   begin_handshake();
   return future;
 }
@@ -88,8 +89,8 @@ Future<SSLIOStream> StreamCore::wait_for_handshake() {
   if (awaits_connection()) {
     throw std::logic_error("SSLIOStream::wait_for_handshake: it is being waited for already");
   }
-  if (tls_->handshake_done()) return make_ready_future(SSLIOStream(this));
-  return wait_in(handshake_);
+  if (tls()->handshake_done()) return make_ready_future(SSLIOStream(this));
+  return wait_in(attempt().handshake);
 }
 
 }  // namespace tornado::detail

@@ -57,17 +57,17 @@ Future<void> StreamCore::write_any(Data&& data) {
   const std::size_t size = data.size();
   require_writable("write");
   if (closed_) return failed<void>(closed_error(), true);
-  if (options_.max_write_buffer_size > 0 && size + unsent() > options_.max_write_buffer_size) {
+  if (options().max_write_buffer_size > 0 && size + unsent() > options().max_write_buffer_size) {
     return failed<void>(std::make_exception_ptr(StreamBufferFullError(fmt::format(
                             "Reached maximum write buffer size: {} bytes wait, {} more exceed "
                             "max_write_buffer_size, {}",
-                            unsent(), size, options_.max_write_buffer_size))),
+                            unsent(), size, options().max_write_buffer_size))),
                         false);
   }
   if (size == 0 && sent_ == written_) return ready();
   outgoing().unsent.append(std::forward<Data>(data));
   written_ += size;
-  if (!options_.buffered_writes || unsent() > options_.write_watermark) return add_write();
+  if (!options().buffered_writes || unsent() > options().write_watermark) return add_write();
   send_later();
   return ready();
 }
@@ -77,7 +77,7 @@ Future<void> StreamCore::write(std::string&& data) { return write_any(std::move(
 
 Future<void> StreamCore::drain() {
   if (closed_) return failed<void>(closed_error(), true);
-  if (unsent() <= options_.write_watermark) return ready();
+  if (unsent() <= options().write_watermark) return ready();
   Future<void> future;
   State<void>* state = Access::state(future);
   state->observed = true;
@@ -178,7 +178,7 @@ void StreamCore::end_writing() {
 
 /// Lets go on who waits for a slow reader, when it has caught up for the most part.
 void StreamCore::complete_drains() {
-  if (outgoing_->drains.empty() || unsent() > options_.write_watermark / 4) return;
+  if (outgoing_->drains.empty() || unsent() > options().write_watermark / 4) return;
   for (const auto& state : std::exchange(outgoing_->drains, {})) {
     if (!state->done()) state->complete(Status::value);
   }
@@ -208,14 +208,15 @@ void StreamCore::complete_writes() {
 
 // What the other end sent before it went away is not lost with it.
 void StreamCore::on_write_error(std::error_code error) {
-  broken_ = error;
+  broken_ = true;
+  error_ = error;
   const std::size_t size = chunk_size();
-  while (!closed_ && buffered().size() < options_.max_buffer_size) {
+  while (!closed_ && buffered().size() < options().max_buffer_size) {
     const StreamBackend::Result result = backend_->read_from_fd(loop_->chunk(size), size);
     if (result.error || result.bytes == 0) break;
     on_data(result.bytes);
   }
-  shut(broken_);
+  shut(error_);
 }
 
 }  // namespace tornado::detail

@@ -90,6 +90,8 @@ struct IOStreamOptions {
   /// The stream stays open, for writing, when the other end sends no more: until `close`, or
   /// `shutdown_write`. Off, it closes then, as in Tornado.
   bool allow_half_open = false;
+
+  friend bool operator==(const IOStreamOptions&, const IOStreamOptions&) = default;
 };
 
 /// Whether a read is content with less than all it asked for, as soon as there is anything.
