@@ -39,8 +39,8 @@ std::exception_ptr take_unseen_error(StateBase& state) noexcept {
 /// Reports the error of a callback's coroutine, and keeps the callback until the coroutine ends.
 class Watcher final : public StateCallback {
  public:
-  Watcher(StateBase& state, Node* keeper) noexcept
-      : StateCallback(node_type<&on_event, Kind::callback>, &state), keeper_(keeper) {}
+  explicit Watcher(Node* keeper) noexcept
+      : StateCallback(node_type<&on_event, Kind::callback>), keeper_(keeper) {}
 
   static void report_failure(StateBase& state) noexcept {
     if (const std::exception_ptr error = take_unseen_error(state)) report(error);
@@ -60,8 +60,8 @@ class Watcher final : public StateCallback {
 /// Logs the error with which an abandoned Future ends.
 class FailureLog final : public StateCallback {
  public:
-  FailureLog(StateBase& state, bool (*quiet)(const std::exception_ptr&)) noexcept
-      : StateCallback(node_type<&on_event, Kind::callback>, &state), quiet_(quiet) {}
+  explicit FailureLog(bool (*quiet)(const std::exception_ptr&)) noexcept
+      : StateCallback(node_type<&on_event, Kind::callback>), quiet_(quiet) {}
 
  private:
   ~FailureLog() = default;
@@ -88,12 +88,12 @@ bool watch(StateBase& state, Node* keeper) {
     Watcher::report_failure(state);
     return false;
   }
-  state.add_waiter(*new Watcher(state, keeper));
+  state.add_waiter(*new Watcher(keeper));
   return true;
 }
 
 TORNADO_EXPORT void log_if_it_fails(StateBase& state, bool (*quiet)(const std::exception_ptr&)) {
-  state.add_waiter(*new FailureLog(state, quiet));
+  state.add_waiter(*new FailureLog(quiet));
 }
 
 void break_promise(StateBase& state) noexcept {

@@ -575,9 +575,10 @@ void LoopCore::drop_all() noexcept {
     while (Node* node = list.pop_front()) node->handle(Node::Event::drop);
   };
   for (;;) {
-    if (StateCallback::Link* link = callbacks_.pop_front()) {
-      link->node.unlink();
-      link->node.handle(Node::Event::drop);
+    if (CallbackLink* link = callbacks_.pop_front()) {
+      Node& callback = static_cast<StateCallback&>(*link);
+      callback.unlink();
+      callback.handle(Node::Event::drop);
     } else if (RemoteCell::Link* remote = remotes_.pop_front()) {
       remote->cell.detach();
     } else if (TimerNode* timer = timers_.pop_any()) {

@@ -238,7 +238,7 @@ class LoopCore : public std::enable_shared_from_this<LoopCore> {
   void add_client(LoopClient& client) noexcept { clients_.push_back(client); }
 
   void add_frame(Suspension& frame) noexcept { frames_.push_back(frame); }
-  void add_callback(StateCallback& callback) noexcept { callbacks_.push_back(callback.link); }
+  void add_callback(StateCallback& callback) noexcept { callbacks_.push_back(callback); }
   void add_remote(RemoteCell::Link& link) noexcept {
     remotes_.push_back(link);
     if (adapted_ && !closed_) count_remotes();
@@ -387,7 +387,7 @@ class LoopCore : public std::enable_shared_from_this<LoopCore> {
 
   List<Suspension> frames_;
   std::uint64_t frames_numbered_ = 0;
-  List<StateCallback::Link> callbacks_;
+  List<CallbackLink> callbacks_;
   List<RemoteCell::Link> remotes_;
   List<LoopClient> clients_;
 

@@ -24,10 +24,8 @@ void StateBase::drop_waiters() noexcept {
 void StateBase::wake() noexcept {
   while (Node* node = waiters.pop_front()) {
     if (node->kind() == Node::Kind::callback) {
-      auto* callback = static_cast<StateCallback*>(node);
-      callback->link.unlink();
-      callback->holds_target = true;
-      add_ref();
+      static_cast<StateCallback*>(node)->link().unlink();
+      add_ref();  // held by it from now on
     }
     node->loop->schedule(*node);
   }
@@ -37,11 +35,12 @@ void StateBase::add_waiter(Node& node) {
   LoopCore& core = LoopCore::current();
   node.loop = &core;
   waiters.push_back(node);
-  if (done()) {
-    wake();
-  } else if (node.kind() == Node::Kind::callback) {
-    core.add_callback(static_cast<StateCallback&>(node));
+  if (node.kind() == Node::Kind::callback) {
+    auto& callback = static_cast<StateCallback&>(node);
+    callback.target = this;
+    core.add_callback(callback);
   }
+  if (done()) wake();
 }
 
 void StateBase::abandon() noexcept {

@@ -18,28 +18,23 @@
 namespace tornado {
 
 /// What is being handled, in the order in which it came. A connection may outlive its server by a
-/// turn.
+/// turn, but is linked no more then.
 struct TCPServer::Connections {
-  class Link : public detail::Hook {
-   public:
-    explicit Link(Connection& the_connection) noexcept : connection(the_connection) {}
-    Connection& connection;
-  };
+  class Link : public detail::Hook {};
   detail::List<Link> links;
   std::size_t count = 0;
 };
 
 /// Waits for the end of handle_stream.
-class TCPServer::Connection final : public detail::StateCallback {
+class TCPServer::Connection final : public detail::StateCallback, public Connections::Link {
  public:
-  Connection(std::shared_ptr<Connections> connections, const IOStream& stream, Address peer)
-      : StateCallback(detail::node_type<&on_event, Kind::callback>, nullptr),
-        connections_(std::move(connections)),
-        link_(*this),
+  Connection(Connections& connections, const IOStream& stream, Address peer)
+      : StateCallback(detail::node_type<&on_event, Kind::callback>),
+        connections_(connections),
         stream_(detail::StreamCore::share(stream)),
         peer_(std::move(peer)) {
-    connections_->links.push_back(link_);
-    ++connections_->count;
+    connections_.links.push_back(*this);
+    ++connections_.count;
   }
 
   /// Takes over what handle_stream returned; destroys this, now or when that is done.
@@ -50,7 +45,6 @@ class TCPServer::Connection final : public detail::StateCallback {
       return;
     }
     target->add_ref();
-    holds_target = true;
     on_event(this, Event::run);
   }
   void close() noexcept {
@@ -74,13 +68,13 @@ class TCPServer::Connection final : public detail::StateCallback {
     }
   }
   void forget() noexcept {
-    if (!link_.linked()) return;
-    link_.unlink();
-    --connections_->count;
+    Connections::Link& link = *this;
+    if (!link.linked()) return;
+    link.unlink();
+    --connections_.count;
   }
 
-  std::shared_ptr<Connections> connections_;
-  Connections::Link link_;
+  Connections& connections_;                // there while this is linked
   detail::Ref<detail::StreamCore> stream_;  // not a handle: does not keep it open
   Address peer_;
 };
@@ -154,10 +148,11 @@ void TCPServer::stop() {
 }
 
 void TCPServer::close_all_connections() {
+  const auto connections = connections_;  // what is closed may destroy the server
   // Those that are there now; what is closed may make others.
   detail::List<Connections::Link> links;
-  links.splice(connections_->links);
-  while (!links.empty()) links.back().connection.close();
+  links.splice(connections->links);
+  while (!links.empty()) static_cast<Connection&>(links.back()).close();
 }
 
 std::vector<Address> TCPServer::addresses() const {
@@ -181,7 +176,7 @@ void TCPServer::handle_connection(Socket socket, const Address& address) {
   } else {
     stream = IOStream(std::move(socket), stream_options_);
   }
-  auto connection = std::make_unique<Connection>(connections_, stream, address);
+  auto connection = std::make_unique<Connection>(*connections_, stream, address);
   Future<void> done;
   try {
     done = handle_stream(std::move(stream), address);

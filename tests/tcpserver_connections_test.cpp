@@ -262,6 +262,28 @@ TEST_SUITE("tcpserver") {
     CHECK(seen == "a handlera handler");
   }
 
+  TEST_CASE("TCPServer.close_all_connections: one of them, when it goes, destroys the server") {
+    test::Loop loop;
+    Names gone;
+    std::unique_ptr<Server> server;
+    const auto handle = [&](IOStream stream) -> Future<void> {
+      const Mourner mourner(gone, "handler");
+      const std::shared_ptr<void> end(nullptr, [&server](void*) { server.reset(); });
+      co_await stream.read_bytes(1);
+    };
+    server = std::make_unique<Server>(
+        [&handle](IOStream stream, Address) { return handle(std::move(stream)); });
+    server->listen(0, "127.0.0.1");
+    const IOStream first = connect_to(loop, server->address());
+    const IOStream second = connect_to(loop, server->address());
+    wait_until(loop, [&] { return server->connections() == 2; });
+    server->close_all_connections();
+    CHECK_FALSE(server);
+    CHECK(gone.size() == 2);
+    CHECK(result(loop, first.read_until_close()) == "");
+    CHECK(result(loop, second.read_until_close()) == "");
+  }
+
   TEST_CASE("TCPServer: destroyed by one of its handlers") {
     for (const bool suspended_before : {false, true}) {
       CAPTURE(suspended_before);

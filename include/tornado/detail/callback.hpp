@@ -161,25 +161,22 @@ Node* make_job(F&& f, Args&&... args) {
   return Job<decltype(bound)>::create(std::move(bound));
 }
 
-/// Waits for a Future and belongs to its state; the loop knows it too, to drop it when it closes.
-class TORNADO_EXPORT StateCallback : public Node {
+/// A StateCallback's place in the list of its loop, which drops it when it closes.
+class CallbackLink : public Hook {};
+
+/// Waits for a Future and belongs to its state.
+class TORNADO_EXPORT StateCallback : public Node, public CallbackLink {
  public:
-  class Link : public Hook {
-   public:
-    explicit Link(StateCallback& owner) noexcept : node(owner) {}
-    StateCallback& node;
-  };
+  explicit StateCallback(const Type& type) noexcept : Node(type) {}
 
-  StateCallback(const Type& type, StateBase* state) noexcept
-      : Node(type), target(state), link(*this) {}
+  CallbackLink& link() noexcept { return *this; }
 
-  StateBase* target;  // null until it is known
-  Link link;
-  bool holds_target = false;  // once the state is done and this is queued
+  // Set when it begins to wait; from when that is done on, this holds it.
+  StateBase* target = nullptr;
 
  protected:
   ~StateCallback() {
-    if (holds_target) target->release();
+    if (target != nullptr && target->done()) target->release();
   }
 };
 
@@ -191,7 +188,7 @@ class DoneCallback final : public StateCallback {
     void* memory = allocate(sizeof(DoneCallback));
     DoneCallback* node;
     try {
-      node = ::new (memory) DoneCallback(state, std::forward<G>(f));
+      node = ::new (memory) DoneCallback(std::forward<G>(f));
     } catch (...) {
       deallocate(memory, sizeof(DoneCallback));
       throw;
@@ -201,8 +198,8 @@ class DoneCallback final : public StateCallback {
 
  private:
   template <class G>
-  DoneCallback(State<T>& state, G&& f)
-      : StateCallback(callable_type<&on_event, DoneCallback, F, Kind::callback>, &state),
+  explicit DoneCallback(G&& f)
+      : StateCallback(callable_type<&on_event, DoneCallback, F, Kind::callback>),
         f_(std::forward<G>(f)) {}
 
   friend struct CallableOf<DoneCallback>;
