@@ -9,12 +9,12 @@
 #include "tornado/concurrent.hpp"
 #include "tornado/detail/chrono.hpp"
 #include "tornado/detail/export.hpp"
+#include "tornado/detail/functional.hpp"
 #include "tornado/util.hpp"
 
 #include <compare>
 #include <cstddef>
 #include <cstdint>
-#include <functional>
 #include <map>
 #include <memory>
 #include <optional>

@@ -7,7 +7,6 @@
 #include "tornado/detail/callback.hpp"
 #include "tornado/detail/coroutine.hpp"
 
-#include <functional>
 #include <memory>
 #include <stdexcept>
 
@@ -549,7 +548,7 @@ Future<T> Task(F&& f, Args&&... args) {
   Future<T> future;
   const Callback callback(future);  // kept, or an exception from f would break the promise first
   try {
-    std::invoke(std::forward<F>(f), std::forward<Args>(args)..., Callback(callback));
+    tornado::detail::invoke(std::forward<F>(f), std::forward<Args>(args)..., Callback(callback));
   } catch (...) {
     if (future.done()) throw;
     future.set_exception(std::current_exception());
