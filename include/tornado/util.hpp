@@ -141,7 +141,7 @@ class TORNADO_EXPORT Implementations {
 
  private:
   struct Data;
-  std::unique_ptr<Data> data_;
+  std::shared_ptr<Data> data_;  // unshared; a unique_ptr takes longer to compile
 };
 
 }  // namespace detail

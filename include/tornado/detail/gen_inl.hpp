@@ -109,8 +109,7 @@ class TORNADO_EXPORT ManyAwaiter : public Awaiter, public Origin {
   static void child_done(Node* node, Event event) noexcept;
   bool complete() const noexcept;
 
-  std::unique_ptr<Child[]> waits_;
-  std::size_t waits_count_ = 0;
+  std::vector<Child> waits_;
   std::size_t pending_ = 0;
   bool any_;
   bool finished_ = false;
