@@ -12,6 +12,7 @@
 #include <asio/write.hpp>
 
 #include <chrono>
+#include <functional>
 #include <memory>
 #include <system_error>
 #include <utility>

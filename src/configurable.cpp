@@ -5,6 +5,7 @@
 
 #include <fmt/format.h>
 
+#include <functional>
 #include <map>
 #include <mutex>
 #include <stdexcept>
@@ -27,7 +28,7 @@ struct Implementations::Data {
   }
 };
 
-Implementations::Implementations() : data_(std::make_unique<Data>()) {}
+Implementations::Implementations() : data_(std::make_shared<Data>()) {}
 Implementations::~Implementations() = default;
 
 Implementations& Implementations::of(std::type_index base) {

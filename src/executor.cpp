@@ -62,7 +62,7 @@ ThreadPoolExecutor::ThreadPoolExecutor(std::size_t max_workers) {
   if (max_workers == 0) {
     throw std::invalid_argument("ThreadPoolExecutor: max_workers has to be one or more");
   }
-  pool_ = std::make_unique<Pool>(max_workers);
+  pool_ = std::make_shared<Pool>(max_workers);
 }
 
 ThreadPoolExecutor::~ThreadPoolExecutor() { shutdown(); }

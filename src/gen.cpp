@@ -59,14 +59,12 @@ ManyAwaiter::~ManyAwaiter() {
 }
 
 void ManyAwaiter::stop_waiting() noexcept {
-  waits_.reset();
-  waits_count_ = 0;
+  waits_.clear();
   children_.clear();
 }
 
 void ManyAwaiter::start() {
-  waits_count_ = pending_;
-  waits_ = std::make_unique<Child[]>(waits_count_);
+  waits_ = std::vector<Child>(pending_);
   all_->set_origin(this);
   std::size_t next = 0;
   for (std::size_t place = 0; place < children_.size(); ++place) {
@@ -93,8 +91,8 @@ void ManyAwaiter::child_done(Node* node, Event event) noexcept {
 
 bool ManyAwaiter::complete() const noexcept {
   std::size_t pending = 0;
-  for (std::size_t i = 0; i < waits_count_; ++i) pending += !waits_[i].state->done();
-  return any_ ? pending < waits_count_ : pending == 0;
+  for (const Child& child : waits_) pending += !child.state->done();
+  return any_ ? pending < waits_.size() : pending == 0;
 }
 
 Origin::Answer ManyAwaiter::cancel_requested(StateBase& all) noexcept {
@@ -104,12 +102,10 @@ Origin::Answer ManyAwaiter::cancel_requested(StateBase& all) noexcept {
   }
   cancel_requested_ = true;
   // None waits any more, so that one which stands here twice does not count as another's.
-  for (std::size_t i = 0; i < waits_count_; ++i) {
-    Child& child = waits_[i];
+  for (Child& child : waits_) {
     if (child.owner != nullptr && !child.state->done()) child.unlink();
   }
-  for (std::size_t i = 0; i < waits_count_; ++i) {
-    Child& child = waits_[i];
+  for (Child& child : waits_) {
     if (child.owner == nullptr || child.linked()) continue;
     if (child.state->done() || count_awaiters(*child.state) > 0) {
       child.owner = nullptr;
@@ -124,8 +120,7 @@ Origin::Answer ManyAwaiter::cancel_requested(StateBase& all) noexcept {
 
 bool ManyAwaiter::collect_frames(std::vector<Suspension*>& frames) const {
   bool none_runs = true;
-  for (std::size_t i = 0; i < waits_count_; ++i) {
-    const Child& child = waits_[i];
+  for (const Child& child : waits_) {
     if (child.owner != nullptr) none_runs &= collect_frames_behind(*child.state, frames);
   }
   return none_runs;
@@ -136,8 +131,7 @@ bool is_awaited(const StateBase& state) noexcept { return count_awaiters(state) 
 std::string ManyAwaiter::describe() const {
   std::string text = any_ ? "the first of" : "all of";
   const char* separator = " ";
-  for (std::size_t i = 0; i < waits_count_; ++i) {
-    const Child& child = waits_[i];
+  for (const Child& child : waits_) {
     if (child.owner == nullptr) continue;
     const Origin* origin = child.state->origin();
     text += fmt::format("{}{}", std::exchange(separator, ", "),

@@ -8,6 +8,7 @@
 
 #include <atomic>
 #include <chrono>
+#include <compare>
 #include <condition_variable>
 #include <cstddef>
 #include <cstdint>
@@ -20,6 +21,7 @@
 #include <string_view>
 #include <system_error>
 #include <thread>
+#include <tuple>
 #include <utility>
 #include <vector>
 
@@ -215,6 +217,15 @@ Resolver::~Resolver() = default;
 Future<std::vector<Address>> Resolver::resolve(std::string host, std::uint16_t port, int family) {
   if (netutil::is_valid_ip(host)) return resolve_at_once(host, port, family);
   return resolve_on_thread(std::move(host), port, family);
+}
+
+bool operator==(const OverrideResolver::Query& a, const OverrideResolver::Query& b) noexcept {
+  return (a <=> b) == 0;
+}
+
+std::strong_ordering operator<=>(const OverrideResolver::Query& a,
+                                 const OverrideResolver::Query& b) noexcept {
+  return std::tie(a.host, a.port, a.family) <=> std::tie(b.host, b.port, b.family);
 }
 
 OverrideResolver::OverrideResolver(std::shared_ptr<Resolver> resolver, Mapping mapping)

@@ -5,6 +5,7 @@
 #include "tornado/util.hpp"
 #include "tornado/version.hpp"
 
+#include <array>
 #include <atomic>
 #include <memory>
 #include <optional>

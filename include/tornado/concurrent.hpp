@@ -12,7 +12,6 @@
 #include <concepts>
 #include <cstddef>
 #include <exception>
-#include <functional>
 #include <memory>
 #include <optional>
 #include <stdexcept>
@@ -357,7 +356,7 @@ class TORNADO_EXPORT ThreadPoolExecutor final : public Executor {
  private:
   class Pool;
   void execute(std::unique_ptr<Work> work) override;
-  std::unique_ptr<Pool> pool_;
+  std::shared_ptr<Pool> pool_;
 };
 
 /// `executor.submit(f, args...)`. Python: `run_on_executor`, there a decorator.

@@ -8,12 +8,12 @@
 
 #include "tornado/concurrent.hpp"
 #include "tornado/detail/chrono.hpp"
+#include "tornado/detail/functional.hpp"
 #include "tornado/detail/timer.hpp"
 #include "tornado/util.hpp"
 
 #include <concepts>
 #include <cstdint>
-#include <functional>
 #include <memory>
 #include <optional>
 #include <string_view>

@@ -8,6 +8,7 @@
 
 #include "tornado/detail/chrono.hpp"
 #include "tornado/detail/export.hpp"
+#include "tornado/detail/functional.hpp"
 
 #if __has_include(<fmt/base.h>)
 #include <fmt/base.h>
@@ -18,7 +19,6 @@
 #include <atomic>
 #include <cstdint>
 #include <exception>
-#include <functional>
 #include <string>
 #include <string_view>
 

@@ -9,12 +9,12 @@
 #include "tornado/concurrent.hpp"
 #include "tornado/detail/chrono.hpp"
 #include "tornado/detail/export.hpp"
+#include "tornado/detail/functional.hpp"
 #include "tornado/util.hpp"
 
 #include <compare>
 #include <cstddef>
 #include <cstdint>
-#include <functional>
 #include <map>
 #include <memory>
 #include <optional>
@@ -329,7 +329,8 @@ class TORNADO_EXPORT OverrideResolver : public Resolver {
     std::optional<std::uint16_t> port;
     std::optional<int> family;
 
-    friend auto operator<=>(const Query&, const Query&) = default;
+    friend TORNADO_EXPORT std::strong_ordering operator<=>(const Query&, const Query&) noexcept;
+    friend TORNADO_EXPORT bool operator==(const Query&, const Query&) noexcept;
   };
   using Mapping = std::map<Query, Query>;
 

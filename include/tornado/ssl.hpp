@@ -9,9 +9,9 @@
 
 #include "tornado/detail/chrono.hpp"
 #include "tornado/detail/export.hpp"
+#include "tornado/detail/functional.hpp"
 
 #include <cstddef>
-#include <functional>
 #include <initializer_list>
 #include <memory>
 #include <optional>

@@ -9,12 +9,12 @@
 
 #include "tornado/detail/chrono.hpp"
 #include "tornado/detail/export.hpp"
+#include "tornado/detail/functional.hpp"
 
 #include <concepts>
 #include <cstddef>
 #include <cstdint>
 #include <exception>
-#include <functional>
 #include <memory>
 #include <optional>
 #include <stdexcept>
@@ -141,7 +141,7 @@ class TORNADO_EXPORT Implementations {
 
  private:
   struct Data;
-  std::unique_ptr<Data> data_;
+  std::shared_ptr<Data> data_;  // unshared; a unique_ptr takes longer to compile
 };
 
 }  // namespace detail

@@ -4,9 +4,9 @@
 #pragma once
 
 #include "tornado/detail/context.hpp"
+#include "tornado/detail/functional.hpp"
 #include "tornado/detail/state.hpp"
 
-#include <functional>
 #include <string>
 #include <tuple>
 #include <type_traits>
@@ -28,10 +28,10 @@ bool call_and_keep(Node* keeper, ContextRef& context, F& f, Args&&... args) noex
   try {
     using Result = std::invoke_result_t<F&, Args...>;
     if constexpr (is_future<std::decay_t<Result>>) {
-      std::decay_t<Result> future = std::invoke(f, std::forward<Args>(args)...);
+      std::decay_t<Result> future = detail::invoke(f, std::forward<Args>(args)...);
       return watch(*Access::state(future), keeper);
     } else {
-      static_cast<void>(std::invoke(f, std::forward<Args>(args)...));
+      static_cast<void>(detail::invoke(f, std::forward<Args>(args)...));
     }
   } catch (...) {
     report_callback_exception();
@@ -79,9 +79,9 @@ class Bound {
     return std::apply(
         [this](Args&... args) -> decltype(auto) {
           if constexpr (std::is_invocable_v<F&, Args...>) {
-            return std::invoke(f_, std::move(args)...);
+            return detail::invoke(f_, std::move(args)...);
           } else {
-            return std::invoke(f_, args...);
+            return detail::invoke(f_, args...);
           }
         },
         args_);

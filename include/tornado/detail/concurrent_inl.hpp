@@ -28,9 +28,9 @@ void future_add_done_callback(const Future<T>& future, F&& callback) {
   if (!future.done()) {
     future.add_done_callback(std::forward<F>(callback));
   } else if constexpr (std::is_invocable_v<F&, Future<T>>) {
-    std::invoke(callback, future);
+    detail::invoke(callback, future);
   } else {
-    std::invoke(callback);
+    detail::invoke(callback);
   }
 }
 
@@ -67,7 +67,7 @@ auto call_as_future(F& f, Args&&... args) {
   using Result = std::decay_t<std::invoke_result_t<F&, Args...>>;
   if constexpr (is_future<Result>) {
     try {
-      return Result(std::invoke(f, std::forward<Args>(args)...));
+      return Result(detail::invoke(f, std::forward<Args>(args)...));
     } catch (...) {
       return make_exception_future<typename Result::value_type>(std::current_exception());
     }
@@ -75,10 +75,10 @@ auto call_as_future(F& f, Args&&... args) {
     Future<Result> future;
     try {
       if constexpr (std::is_void_v<Result>) {
-        std::invoke(f, std::forward<Args>(args)...);
+        detail::invoke(f, std::forward<Args>(args)...);
         future.set_result();
       } else {
-        future.set_result(std::invoke(f, std::forward<Args>(args)...));
+        future.set_result(detail::invoke(f, std::forward<Args>(args)...));
       }
     } catch (...) {
       future.set_exception(std::current_exception());

@@ -7,7 +7,6 @@
 #include "tornado/detail/callback.hpp"
 #include "tornado/detail/coroutine.hpp"
 
-#include <functional>
 #include <memory>
 #include <stdexcept>
 
@@ -111,8 +110,7 @@ class TORNADO_EXPORT ManyAwaiter : public Awaiter, public Origin {
   static void child_done(Node* node, Event event) noexcept;
   bool complete() const noexcept;
 
-  std::unique_ptr<Child[]> waits_;
-  std::size_t waits_count_ = 0;
+  std::vector<Child> waits_;
   std::size_t pending_ = 0;
   bool any_;
   bool finished_ = false;
@@ -550,7 +548,7 @@ Future<T> Task(F&& f, Args&&... args) {
   Future<T> future;
   const Callback callback(future);  // kept, or an exception from f would break the promise first
   try {
-    std::invoke(std::forward<F>(f), std::forward<Args>(args)..., Callback(callback));
+    tornado::detail::invoke(std::forward<F>(f), std::forward<Args>(args)..., Callback(callback));
   } catch (...) {
     if (future.done()) throw;
     future.set_exception(std::current_exception());

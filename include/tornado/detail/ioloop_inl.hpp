@@ -65,12 +65,12 @@ class Periodic final : public PeriodicCore {
  private:
   Ref<StateBase> call() override {
     if constexpr (is_future<std::decay_t<std::invoke_result_t<F&>>>) {
-      auto future = std::invoke(f_);
+      auto future = detail::invoke(f_);
       StateBase* state = Access::state(future);
       state->add_ref();
       return Ref<StateBase>(state);
     } else {
-      static_cast<void>(std::invoke(f_));
+      static_cast<void>(detail::invoke(f_));
       return Ref<StateBase>();
     }
   }
@@ -104,9 +104,10 @@ void IOLoop::add_signal_handler(int signo, F&& callback) {
     set_signal_handler(signo, [shared]([[maybe_unused]] int number) {
       if constexpr (with_signo) {
         return detail::make_job(
-            [shared](int which) -> decltype(auto) { return std::invoke(*shared, which); }, number);
+            [shared](int which) -> decltype(auto) { return detail::invoke(*shared, which); },
+            number);
       } else {
-        return detail::make_job([shared]() -> decltype(auto) { return std::invoke(*shared); });
+        return detail::make_job([shared]() -> decltype(auto) { return detail::invoke(*shared); });
       }
     });
   }
@@ -127,7 +128,7 @@ void IOLoop::add_handler(T& object, F&& handler, int events) {
     add_object_handler(
         object.native_handle(),
         [&object, call = std::forward<F>(handler)](native_handle_type, int what) mutable {
-          std::invoke(call, object, what);
+          detail::invoke(call, object, what);
         },
         events, [&object] { close_fd(object); });
   }
