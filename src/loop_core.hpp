@@ -327,6 +327,8 @@ class LoopCore : public std::enable_shared_from_this<LoopCore> {
   void settle() noexcept;
   void post_drain() noexcept;
   void flush_dirty() noexcept;
+  void run_iterations() noexcept;
+  void run_several_iterations() noexcept;
   void run_iteration() noexcept;
   void post_iteration() noexcept;
   void arm_timer();
@@ -363,6 +365,8 @@ class LoopCore : public std::enable_shared_from_this<LoopCore> {
   bool drain_posted_ = false;
   List<Node> added_;
   bool iteration_posted_ = false;
+  int iterations_alone_ = 0;          // turns in a row, up to the last one, that were nothing else
+  std::uint64_t last_iteration_ = 0;  // its turn
 
   std::vector<LoopClient*> dirty_;
   std::vector<LoopClient*> flushing_;

@@ -11,7 +11,9 @@
 #include <cstddef>
 #include <cstdlib>
 #include <new>
+#include <semaphore>
 #include <string>
+#include <thread>
 #include <utility>
 #include <vector>
 
@@ -140,6 +142,38 @@ TEST_SUITE("allocation") {
             future.set_result(1);
             co_await gen::moment;
           }) == 0);
+  }
+
+  // Allocated on one thread and freed on another, it would otherwise never be used again.
+  TEST_CASE("allocation: hardly any for callbacks that another thread adds" *
+            doctest::skip(test::sanitized)) {
+    constexpr int callbacks = 5000;
+    constexpr int rounds = 10;
+    test::Loop loop;
+    int left = 0;
+    std::binary_semaphore begin(0);
+    std::binary_semaphore end(0);
+    bool over = false;
+    std::jthread other([&] {
+      for (begin.acquire(); !over; begin.acquire()) {
+        for (int i = 0; i < callbacks; ++i) loop.add_callback([&left] { --left; });
+        end.release();
+      }
+    });
+    const auto run_rounds = [&] {
+      for (int round = 0; round < rounds; ++round) {
+        left = callbacks;
+        begin.release();
+        end.acquire();
+        loop.run_until([&] { return left == 0; });
+      }
+    };
+    run_rounds();
+    const long before = allocations;
+    run_rounds();
+    CHECK(allocations - before < callbacks);
+    over = true;
+    begin.release();
   }
 
   TEST_CASE("allocation: none for a cancelled wait that nobody catches, but the exception") {

@@ -137,6 +137,29 @@ TEST_SUITE("asio") {
     CHECK(order == "chchchch");
   }
 
+  // A loop with a context of its own asks it less often after so many.
+  TEST_CASE("make_ioloop: many iterations and the program's own handlers take turns") {
+    Context io;
+    const auto loop = make_ioloop(io);
+    constexpr int times = 300;
+    std::string order;
+    const auto iterate = [&order]() -> Future<void> {
+      for (int i = 0; i < times; ++i) {
+        order += 'i';
+        co_await gen::moment;
+      }
+    };
+    std::function<void(int)> handler = [&](int left) {
+      order += 'h';
+      if (left > 0) asio::post(io, [&, left] { handler(left - 1); });
+    };
+    loop->add_callback(iterate);
+    asio::post(io, [&] { handler(times); });
+    io.run_out();
+    CHECK(std::count(order.begin(), order.end(), 'i') == times);
+    CHECK(order.find("iii") == order.npos);
+  }
+
   TEST_CASE("make_ioloop: callbacks run in the order in which they were added, from wherever") {
     Context io;
     const auto loop = make_ioloop(io, never);

@@ -199,6 +199,64 @@ TEST_SUITE("ioloop") {
     CHECK_MESSAGE(order.find('h') < order.find('c'), order);
   }
 
+  // In a chain as long as these the reactor is not asked between any two.
+  TEST_CASE("IOLoop.add_callback: in a long chain each is settled before the next (L4)") {
+    test::Loop loop;
+    int depth = 0;
+    int resumed = 0;
+    int unsettled = 0;
+    const auto wait = [&resumed](Future<void> future) -> Future<void> {
+      co_await future;
+      ++resumed;
+    };
+    std::function<void(int)> link = [&](int number) {
+      if (++depth > 1 || resumed != number) ++unsettled;
+      Future<void> future;
+      loop.spawn_callback(wait, future);
+      loop.add_callback([&, number, future]() mutable {
+        future.set_result();
+        if (number == 2000) {
+          loop.stop();
+        } else {
+          loop.add_callback([&, number] { link(number + 1); });
+        }
+      });
+      --depth;
+    };
+    loop.add_callback([&] { link(0); });
+    loop.wait();
+    CHECK(unsettled == 0);
+    CHECK(resumed == 2001);
+  }
+
+  TEST_CASE("IOLoop.stop: in a long chain the callbacks of the iteration run, the next does not") {
+    for (const int length : {1, 100, 1000, 1001, 1002, 1003}) {
+      CAPTURE(length);
+      test::Loop loop;
+      std::string order;
+      std::function<void(int)> link = [&](int left) {
+        if (left > 0) {
+          loop.add_callback([&, left] { link(left - 1); });
+          return;
+        }
+        loop.add_callback([&] {
+          order += "a";
+          loop.add_callback([&] {
+            order += "c";
+            loop.stop();
+          });
+          loop.stop();
+        });
+        loop.add_callback([&] { order += "b"; });
+      };
+      link(length);
+      loop.wait();
+      CHECK(order == "ab");
+      loop.wait();
+      CHECK(order == "abc");
+    }
+  }
+
   // Python: ioloop_test.TestIOLoop.test_exception_logging
   TEST_CASE("IOLoop.add_callback: an exception is logged, and the loop goes on (L5)") {
     test::Loop loop;
