@@ -29,7 +29,7 @@ namespace {
 // put one aside already gives it to the depot, and one that has none takes it from there. Without,
 // malloc and free of each other's memory were two thirds of what such a callback cost.
 constexpr std::size_t list_bytes = std::size_t{128} * 1024;
-constexpr std::uint32_t sizes = 1 + PerThread::largest / PerThread::granule;
+constexpr std::uint32_t sizes = std::extent_v<decltype(PerThread::free)>;
 
 constexpr std::int32_t pieces(std::uint32_t list) noexcept {
   return static_cast<std::int32_t>(list_bytes / (list * PerThread::granule));
