@@ -175,7 +175,7 @@ Origin::Answer StreamCore::cancel_requested(StateBase& state) noexcept {
     const auto ended = std::exchange(read_, Read());
     close_if_unused();
   } else {
-    attempt_->end([](StateBase&) {});
+    attempt_->forget(state);
     shut(std::make_error_code(std::errc::operation_canceled));
   }
   release();

@@ -171,6 +171,14 @@ class StreamCore final : public LoopClient {
     Ref<State<SSLIOStream>> handshake;  // of connect_tls, start_tls or wait_for_handshake
     Address to;
 
+    /// `state` is that of one who waits.
+    void forget(const StateBase& state) noexcept {
+      if (connection.get() == &state) {
+        connection = {};
+      } else {
+        handshake = {};
+      }
+    }
     /// Calls `f` with the state of each who waits, which are forgotten.
     template <class F>
     void end(F f) {
@@ -242,8 +250,7 @@ class StreamCore final : public LoopClient {
   std::uint32_t handles_ = 1;
   bool encrypted_ = false;  // the backend is a TlsBackend
   bool closed_ = false;
-  bool broken_ =
-      false;  // writing failed: nothing is sent any more, and the stream is about to close
+  bool broken_ = false;      // nothing can be sent any more: it is about to close
   bool connecting_ = false;  // the handshake included
   bool connected_ = false;   // by connect()
   bool half_open_;           // the other end's end does not close it

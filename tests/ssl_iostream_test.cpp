@@ -160,6 +160,17 @@ TEST_SUITE("iostream") {
     CHECK_FALSE(server.closed());
   }
 
+  TEST_CASE("SSLIOStream.wait_for_handshake: fails when the connect before it is cancelled") {
+    test::Loop loop;
+    const EchoServer server;
+    const SSLIOStream client(Socket::tcp(AF_INET), client_context(), "localhost");
+    const auto handshake = client.wait_for_handshake();
+    const auto connected = static_cast<const IOStream&>(client).connect(server.address());
+    CHECK(connected.cancel());
+    CHECK(client.closed());
+    CHECK(why_closed(loop, handshake) == std::errc::operation_canceled);
+  }
+
   TEST_CASE("SSLIOStream.connect: cancelling it closes the stream, at any step") {
     for (int steps = 0; steps < 12; ++steps) {
       CAPTURE(steps);
