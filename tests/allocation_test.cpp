@@ -155,7 +155,9 @@ TEST_SUITE("allocation") {
     std::binary_semaphore end(0);
     bool over = false;
     std::jthread other([&] {
-      for (begin.acquire(); !over; begin.acquire()) {
+      for (;;) {
+        begin.acquire();
+        if (over) return;
         for (int i = 0; i < callbacks; ++i) loop.add_callback([&left] { --left; });
         end.release();
       }
