@@ -616,9 +616,9 @@ void LoopCore::drop_all() noexcept {
   };
   for (;;) {
     if (CallbackLink* link = callbacks_.pop_front()) {
-      Node& callback = static_cast<StateCallback&>(*link);
-      callback.unlink();
-      callback.handle(Node::Event::drop);
+      auto& callback = static_cast<StateCallback&>(*link);
+      static_cast<Node&>(callback).unlink();
+      callback.drop_waiting();
     } else if (RemoteCell::Link* remote = remotes_.pop_front()) {
       remote->cell.detach();
     } else if (TimerNode* timer = timers_.pop_any()) {

@@ -18,7 +18,7 @@ void StateBase::log_unobserved() noexcept {
 
 // What still waits when the last handle goes are callbacks that will never be called.
 void StateBase::drop_waiters() noexcept {
-  while (Node* node = waiters.pop_front()) node->handle(Node::Event::drop);
+  while (Node* node = waiters.pop_front()) static_cast<StateCallback*>(node)->drop_waiting();
 }
 
 void StateBase::wake() noexcept {

@@ -171,12 +171,18 @@ class TORNADO_EXPORT StateCallback : public Node, public CallbackLink {
 
   CallbackLink& link() noexcept { return *this; }
 
-  // Set when it begins to wait; from when that is done on, this holds it.
+  /// In place of handle(Event::drop) while it waits: it may be what holds the target.
+  void drop_waiting() noexcept {
+    target = nullptr;
+    handle(Event::drop);
+  }
+
+  // Set when it begins to wait; held from when that is done.
   StateBase* target = nullptr;
 
  protected:
   ~StateCallback() {
-    if (target != nullptr && target->done()) target->release();
+    if (target != nullptr) target->release();
   }
 };
 
