@@ -72,8 +72,9 @@ class Depot {
   }
 
  private:
-  static constexpr int most = 32;  // 4 MiB
-  struct Full {                    // in a list's first piece
+  static constexpr int most =
+      8;         // 1 MiB; with more, memory that is cold comes back before malloc's
+  struct Full {  // in a list's first piece
     FreeMemory* next;
     Full* below;
   };
