@@ -72,8 +72,8 @@ class Depot {
   }
 
  private:
-  static constexpr int most =
-      8;         // 1 MiB; with more, memory that is cold comes back before malloc's
+  // 1 MiB. With more, pieces that are cold come back where malloc has better ones.
+  static constexpr int most = 8;
   struct Full {  // in a list's first piece
     FreeMemory* next;
     Full* below;
