@@ -26,11 +26,11 @@ constinit thread_local LoopCore* running_core = nullptr;
 // So many resumptions in one turn before the reactor is asked again.
 constexpr int turn_budget = 1024;
 
-// So many streams are armed before it is asked again: as many as Asio takes from it at a time.
+// So many reads are tried before it is asked again: as many events as Asio takes from it at a time.
 // Those whose data is there when they are armed get by without the reactor, and those that it has
 // yet to report must not wait for all of them. Measured with 10,000 busy connections, all armed at
 // once: a reply took up to 4 s, some got 12 while others got 2; so: 0.6 s, and 17 or 18 for each.
-constexpr std::size_t arms_per_poll = 128;
+constexpr std::size_t reads_per_poll = 128;
 
 // After so many turns that were iterations and nothing else, several are run before the reactor is
 // asked again: asking costs as much as ten callbacks, each adding the next. Not sooner, since
@@ -301,14 +301,14 @@ void LoopCore::add_arming(LoopClient& client) noexcept {
 void LoopCore::arm_reads() noexcept {
   if (arm_at_once_) {
     count_arms();
-    arm_listed(arming_.size());
+    arm_listed();
   }
   if (arming_.empty() || std::exchange(arm_posted_, true)) return;
   post_handler([this] {
     arm_posted_ = false;
     if (!arm_at_once_) count_arms();
     const Turn turn(*this);
-    arm_listed(arms_per_poll);
+    arm_listed();
   });
 }
 
@@ -333,19 +333,30 @@ void LoopCore::count_arms() noexcept {
   arms_seen_ = arms_of_others_ = 0;
 }
 
-// What each has read is used, and answered, before the next is read.
-void LoopCore::arm_listed(std::size_t limit) noexcept {
+void LoopCore::arm_listed() noexcept {
   arming_now_.swap(arming_);
-  const auto end =
-      arming_now_.begin() + static_cast<std::ptrdiff_t>(std::min(limit, arming_now_.size()));
-  for (auto client = arming_now_.begin(); client != end; ++client) {
-    (*client)->arming_ = false;
-    (*client)->arm();
-    (*client)->release();
-    settle();
+  auto client = arming_now_.begin();
+  for (std::size_t reads = reads_per_poll; reads > 0 && client != arming_now_.end(); ++client) {
+    arm_one(**client, reads);
   }
-  arming_.insert(arming_.begin(), end, arming_now_.end());  // the others stay first
+  arming_.insert(arming_.begin(), client, arming_now_.end());  // the others stay first
   arming_now_.clear();
+}
+
+// What has been read is used, and answered, before the next is read.
+void LoopCore::arm_one(LoopClient& client, std::size_t& reads) noexcept {
+  std::size_t left = std::min(reads, LoopClient::reads_in_a_row);
+  reads -= left;
+  for (;;) {
+    client.arming_ = false;
+    const bool more = client.arm(left);
+    settle();
+    if (!more || left == 0 || arming_.empty() || arming_.back() != &client) break;
+    arming_.pop_back();
+    client.release();
+  }
+  reads += left;
+  client.release();
 }
 
 void LoopCore::next_iteration(Node& node) noexcept {

@@ -63,6 +63,11 @@ std::uint64_t advance_frame_number(std::uint64_t least) noexcept;
 /// What a loop does for a stream at the end of its turn, and when it closes.
 class LoopClient : public Hook, public Origin {
  public:
+  // So many reads are tried for one stream, while more is there, before the others get their turn.
+  // In a row they find their memory, and the system its own, in the cache; taking turns they do
+  // not. Measured with 4 connections: 19 us of CPU time per 64 KiB, 35 to 41 in turns.
+  static constexpr std::size_t reads_in_a_row = 16;
+
   void add_ref() noexcept { ++refs_; }
   void release() noexcept {
     if (--refs_ == 0) destroy();
@@ -70,8 +75,9 @@ class LoopClient : public Hook, public Origin {
 
   /// Sends what was written.
   virtual void flush() noexcept = 0;
-  /// Goes on with the read that waits: tries, and has the backend wait if it must.
-  virtual void arm() noexcept = 0;
+  /// Goes on with the read that waits: tries, and has the backend wait if it must. Takes what it
+  /// tries off `reads`, which it may use up. \returns whether more is likely to be there at once.
+  virtual bool arm(std::size_t& reads) noexcept = 0;
   /// The loop goes: lets go of everything that belongs to it.
   virtual void on_loop_close() noexcept = 0;
 
@@ -335,7 +341,8 @@ class LoopCore : public std::enable_shared_from_this<LoopCore> {
   void run_due() noexcept;
   void arm_reads() noexcept;
   void count_arms() noexcept;
-  void arm_listed(std::size_t limit) noexcept;
+  void arm_listed() noexcept;
+  void arm_one(LoopClient& client, std::size_t& reads) noexcept;
   void wait_for_signal();
   void on_signal() noexcept;
   void destroy_frames() noexcept;

@@ -44,7 +44,8 @@ void StreamCore::on_ready(StreamBackend::Interest interest, std::error_code erro
   if (error) {
     shut(error);
   } else if (reading()) {
-    read_more();
+    std::size_t reads = reads_in_a_row;
+    read_more(reads);
   } else if (wants_to_read()) {
     read_once();  // ahead
   }

@@ -127,7 +127,7 @@ class StreamCore final : public LoopClient {
   static constexpr std::size_t no_limit = static_cast<std::size_t>(-1);
 
   ~StreamCore() override;
-  void arm() noexcept override;
+  bool arm(std::size_t& reads) noexcept override;
   void on_loop_close() noexcept override;
   Answer cancel_requested(StateBase& state) noexcept override;
   std::string describe() const override;
@@ -158,9 +158,9 @@ class StreamCore final : public LoopClient {
   std::size_t chunk_size() const noexcept;
   void on_end();
   bool read_once();
-  void read_more();
+  bool read_more(std::size_t& reads);
   bool wants_to_read() const noexcept;
-  void try_to_read() noexcept;
+  bool try_to_read(std::size_t& reads) noexcept;
   void arm_if_wanted() noexcept;
 
   template <class Data>

@@ -16,10 +16,10 @@
 namespace tornado::detail {
 namespace {
 
-// So many chunks are read for one stream before the others get their turn.
-constexpr int chunks_per_turn = 16;
 // So many reads are served in a row from what is buffered, before others get their turn.
 constexpr int reads_per_turn = 128;
+// Who gets so many bytes at once streams: more is likely to be there.
+constexpr std::size_t much = 16 * 1024;
 // Capacity that an idle stream's buffer may keep.
 constexpr std::size_t kept_capacity = 256;
 
@@ -314,10 +314,14 @@ bool StreamCore::read_once() {
   return !closed_ && !read_ended_ && result.bytes == size;
 }
 
-void StreamCore::read_more() {
-  for (int i = 0; i < chunks_per_turn && reading(); ++i) {
-    if (!read_once()) return;
+/// True when more is likely to be there.
+bool StreamCore::read_more(std::size_t& reads) {
+  const std::uint64_t before = bytes_read_;
+  while (reads > 0 && reading()) {
+    --reads;
+    if (!read_once()) return false;
   }
+  return bytes_read_ - before >= much;
 }
 
 bool StreamCore::wants_to_read() const noexcept {
@@ -329,22 +333,25 @@ void StreamCore::arm_if_wanted() noexcept {
   if (!read_armed_ && wants_to_read()) loop_->add_arming(*this);
 }
 
-void StreamCore::arm() noexcept {
-  if (read_armed_) return;
-  if (reading() && wants_to_read()) try_to_read();
-  if (!wants_to_read()) return;
+bool StreamCore::arm(std::size_t& reads) noexcept {
+  if (read_armed_) return false;
+  const bool more = reading() && wants_to_read() && try_to_read(reads);
+  if (!wants_to_read()) return more;
   read_armed_ = true;
   backend_->wait(StreamBackend::Interest::read,
                  StreamBackend::Ready(*this, nullptr, StreamBackend::Interest::read));
+  return false;
 }
 
-void StreamCore::try_to_read() noexcept {
+bool StreamCore::try_to_read(std::size_t& reads) noexcept {
+  bool more = false;
   try {
-    read_more();
+    more = read_more(reads);
   } catch (const std::bad_alloc&) {
     shut(std::make_error_code(std::errc::not_enough_memory));
   }
   close_if_unused();
+  return more;
 }
 
 }  // namespace tornado::detail

@@ -5,10 +5,13 @@
 #include "tornado/gen.hpp"
 #include "tornado/iostream.hpp"
 
+#include <algorithm>
+#include <cstddef>
 #include <memory>
 #include <string>
 #include <system_error>
 #include <utility>
+#include <vector>
 
 using namespace tornado;
 using test::make_iostream_pair;
@@ -37,6 +40,53 @@ std::pair<IOStream, std::shared_ptr<test::Wire>> flooded_stream(test::Loop& loop
   result(loop, pair.first.read_bytes(1));
   return pair;
 }
+
+constexpr std::size_t chunk = 64 * 1024;
+
+/// Streams that have `chunks` times `size` bytes to read each, and what reads them in such pieces.
+class Busy {
+ public:
+  Busy(std::size_t count, std::size_t chunks, std::size_t size = chunk) {
+    for (std::size_t i = 0; i < count; ++i) {
+      auto [stream, wire] = make_wire_stream({.read_chunk_size = size});
+      wire->incoming = std::string(chunks * size, 'x');
+      wire->ended = true;
+      all_.push_back(read(std::move(stream), i, size));
+    }
+  }
+
+  /// Who read what, by their numbers.
+  const std::vector<std::size_t>& reads() const noexcept { return reads_; }
+  bool done() const {
+    return std::ranges::all_of(all_, [](const Future<void>& each) { return each.done(); });
+  }
+  /// The most reads that one had in a row, of those during which all had something to read.
+  std::size_t longest_row(std::size_t chunks) const {
+    std::size_t longest = 0;
+    std::size_t row = 0;
+    std::vector<std::size_t> had(all_.size());
+    for (std::size_t i = 0; i < reads_.size(); ++i) {
+      row = i > 0 && reads_[i] == reads_[i - 1] ? row + 1 : 1;
+      longest = std::max(longest, row);
+      if (++had[reads_[i]] == chunks) break;
+    }
+    return longest;
+  }
+
+ private:
+  Future<void> read(IOStream stream, std::size_t number, std::size_t size) {
+    try {
+      for (;;) {
+        co_await stream.read_bytes(size, Partial::yes);
+        reads_.push_back(number);
+      }
+    } catch (const StreamClosedError&) {
+    }
+  }
+
+  std::vector<Future<void>> all_;
+  std::vector<std::size_t> reads_;
+};
 
 }  // namespace
 
@@ -76,6 +126,36 @@ TEST_SUITE("iostream") {
     CHECK(result(loop, quiet_reader.read_bytes(5)) == "hello");
     CHECK_FALSE(all.done());
     CHECK(result(loop, all).size() == size);
+  }
+
+  TEST_CASE("IOStream: who has much to read gets several chunks in a row, and then the next") {
+    test::Loop loop;
+    const Busy busy(4, 100);
+    loop.run_until([&] { return busy.done(); });
+    CHECK(busy.reads().size() == 400);
+    CHECK(busy.longest_row(100) == 16);
+  }
+
+  TEST_CASE("IOStream: who has little to read at a time takes turns with the others") {
+    test::Loop loop;
+    const Busy busy(4, 100, 100);
+    loop.run_until([&] { return busy.done(); });
+    CHECK(busy.reads().size() == 400);
+    CHECK(busy.longest_row(100) <= 2);
+  }
+
+  TEST_CASE("IOStream: however many have much to read, callbacks get their turn") {
+    test::Loop loop;
+    const Busy busy(32, 50);
+    std::size_t before = 0;
+    std::size_t most = 0;
+    loop.run_until([&] {  // asked in each iteration
+      most = std::max(most, busy.reads().size() - before);
+      before = busy.reads().size();
+      return busy.done();
+    });
+    CHECK(busy.reads().size() == 32 * 50);
+    CHECK(most <= 2 * 128);
   }
 
   TEST_CASE("IOStream: callbacks get their turn between reads from the buffer") {
