@@ -32,6 +32,8 @@ constexpr int turn_budget = 1024;
 // reads 4.6 us, after 256 4.4, after 512 4.2. With 3000 the replies that each of them got in 3 s:
 // 168, 190 to 198, 199 to 237; with 9000, 45 to 49 whichever it is.
 constexpr std::size_t reads_per_poll = 512;
+// What one in a row counts, which gets much, and takes its time.
+constexpr std::size_t cost_in_a_row = 8;
 
 // After so many turns that were iterations and nothing else, several are run before the reactor is
 // asked again: asking costs as much as ten callbacks, each adding the next. Not sooner, since
@@ -298,18 +300,25 @@ void LoopCore::add_arming(LoopClient& client) noexcept {
 // A read is tried before it is waited for. With several streams active it pays to do so behind the
 // other ready descriptors, when the answer to what was just sent is often there; with one or two it
 // pays to do so at once, since a posted handler costs a poll of its own. Measured with 64
-// connections: 2.1 system calls per message behind, 3.0 at once; with one: 5.0 and 4.0.
+// connections: 2.1 system calls per message behind, 3.0 at once; with one: 5.0 and 4.0. While
+// nearly all had something they are tried once more: 3.7 us of CPU time per message to 3.6.
 void LoopCore::arm_reads() noexcept {
   if (arm_at_once_) {
     count_arms();
-    arm_listed();
+    std::size_t reads = reads_per_poll;
+    arm_listed(reads);
   }
   if (arming_.empty() || std::exchange(arm_posted_, true)) return;
   post_handler([this] {
     arm_posted_ = false;
     if (!arm_at_once_) count_arms();
     const Turn turn(*this);
-    arm_listed();
+    std::size_t listed = 0;
+    std::size_t reads = reads_per_poll;
+    do {
+      listed = arming_.size();
+      arm_listed(reads);
+    } while (!arming_.empty() && arming_.size() >= listed - listed / 8 && reads >= listed);
   });
 }
 
@@ -334,10 +343,10 @@ void LoopCore::count_arms() noexcept {
   arms_seen_ = arms_of_others_ = 0;
 }
 
-void LoopCore::arm_listed() noexcept {
+void LoopCore::arm_listed(std::size_t& reads) noexcept {
   arming_now_.swap(arming_);
   auto client = arming_now_.begin();
-  for (std::size_t reads = reads_per_poll; reads > 0 && client != arming_now_.end(); ++client) {
+  for (; reads > 0 && client != arming_now_.end(); ++client) {
     arm_one(**client, reads);
   }
   arming_.insert(arming_.begin(), client, arming_now_.end());  // the others stay first
@@ -346,8 +355,7 @@ void LoopCore::arm_listed() noexcept {
 
 // What has been read is used, and answered, before the next is read.
 void LoopCore::arm_one(LoopClient& client, std::size_t& reads) noexcept {
-  std::size_t left = std::min(reads, LoopClient::reads_in_a_row);
-  reads -= left;
+  std::size_t left = LoopClient::reads_in_a_row;
   for (;;) {
     client.arming_ = false;
     const bool more = client.arm(left);
@@ -356,7 +364,8 @@ void LoopCore::arm_one(LoopClient& client, std::size_t& reads) noexcept {
     arming_.pop_back();
     client.release();
   }
-  reads += left;
+  const std::size_t tried = LoopClient::reads_in_a_row - left;
+  reads -= std::min(reads, tried > 1 ? tried * cost_in_a_row : tried);
   client.release();
 }
 

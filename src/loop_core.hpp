@@ -341,7 +341,7 @@ class LoopCore : public std::enable_shared_from_this<LoopCore> {
   void run_due() noexcept;
   void arm_reads() noexcept;
   void count_arms() noexcept;
-  void arm_listed() noexcept;
+  void arm_listed(std::size_t& reads) noexcept;
   void arm_one(LoopClient& client, std::size_t& reads) noexcept;
   void wait_for_signal();
   void on_signal() noexcept;
