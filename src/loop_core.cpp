@@ -90,6 +90,12 @@ LoopCore::~LoopCore() = default;
 
 LoopCore* LoopCore::running() noexcept { return running_core; }
 
+void LoopCore::end_child() noexcept {
+  fatal(
+      "a forked child returned into the loop that its parent runs. Fork before there is a loop, or "
+      "leave the child by exec or _exit.");
+}
+
 LoopCore::Turn::Turn(LoopCore& core) noexcept
     : core_(core), outer_(std::exchange(running_core, &core)) {
   if (core_.adapted_) core_.enter();
@@ -99,11 +105,7 @@ LoopCore::Turn::Turn(LoopCore& core) noexcept
 }
 
 LoopCore::Turn::~Turn() {
-  if (core_.forked()) {
-    fatal(
-        "a forked child returned into the loop that its parent runs. Fork before there is a loop, or "
-        "leave the child by exec or _exit.");
-  }
+  core_.end_if_forked();
   if (core_.depth_ == 1) {
     core_.drain();
     if (core_.measured_since_ != TimerNode::TimePoint()) {

@@ -216,6 +216,11 @@ class LoopCore : public std::enable_shared_from_this<LoopCore> {
 
   /// Made before a fork of which this is the child.
   bool forked() const noexcept { return generation_ != fork_generation(); }
+  /// Behind each piece of the program's own code: what a child did from here on, it would do in its
+  /// parent's place.
+  void end_if_forked() const noexcept {
+    if (forked()) end_child();
+  }
   /// \throws std::logic_error  when forked(); `call` is what was asked for.
   void require_own_process(const char* call) const;
   /// In a forked child: what is closed from now on goes on in the parent.
@@ -314,8 +319,10 @@ class LoopCore : public std::enable_shared_from_this<LoopCore> {
     } else {
       run_observed(node);
     }
+    end_if_forked();
   }
   void run_observed(Node& node) noexcept;
+  [[noreturn]] static void end_child() noexcept;
   void report_slow(IOLoop::Clock::duration time, const std::string& what) noexcept;
   void log_leaks() const;
 

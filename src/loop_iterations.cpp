@@ -74,7 +74,6 @@ void LoopCore::run_several_iterations() noexcept {
   std::uint64_t look = callbacks_run_;  // at the clock; also after the first, which may be long
   for (;;) {
     run_iteration();
-    if (forked()) return;  // into ~Turn, which ends the child
     settle();
     if (callbacks_run_ > look) {
       look += callbacks_per_look;

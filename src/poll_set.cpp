@@ -146,6 +146,7 @@ void PollSet::dispatch() noexcept {
     } catch (...) {
       report_callback_exception();
     }
+    core_.end_if_forked();
   }
   // An event without a handler: one that a handler of this batch removed, which is in order. Or a
   // descriptor that was closed while a duplicate of it lives: it stays in the set, cannot be taken

@@ -9,6 +9,7 @@
 #include "tornado/tcpclient.hpp"
 #include "tornado/tcpserver.hpp"
 
+#include <algorithm>
 #include <chrono>
 #include <csignal>
 #include <cstdint>
@@ -55,6 +56,49 @@ void expect_refused(const std::string& call, F f) {
     return;
   }
   expect(false, (call + " throws").c_str());
+}
+
+/// The child comes back into the loop, which ends it.
+void fork_into_loop() {
+  const pid_t child = ::fork();
+  if (child == 0) return;
+  int status = 0;
+  expect(::waitpid(child, &status, 0) == child, "there was a child");
+  expect(WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT, "it was aborted");
+}
+
+void send_once(int fd) { expect(::send(fd, "once\n", 5, 0) == 5, "it is sent"); }
+
+Future<void> fork_behind(Future<void> before) {
+  co_await before;
+  fork_into_loop();
+}
+Future<void> write_behind(Future<void> before, IOStream stream) {
+  co_await before;
+  co_await stream.write("once\n");
+}
+Future<void> send_behind(Future<void> before, int fd) {
+  co_await before;
+  send_once(fd);
+}
+Future<void> fork_behind_read(IOStream stream) {
+  co_await stream.read_until("\n");
+  fork_into_loop();
+}
+
+/// What `f` sends, in a process whose child comes back into the loop.
+template <class F>
+std::string sent_by_parent_with_child(F f) {
+  const SocketPair pair;
+  const Child child = run_in_child([&] {
+    test::Loop loop;
+    f(loop, pair.client());
+  });
+  CHECK_MESSAGE(child.succeeded(), child.text);
+  CHECK(child.text.find("a forked child returned into the loop") != std::string::npos);
+  char buffer[100];
+  const ssize_t size = ::recv(pair.server(), buffer, sizeof buffer, MSG_DONTWAIT);
+  return std::string(buffer, static_cast<std::size_t>(std::max<ssize_t>(size, 0)));
 }
 
 class EchoServer : public TCPServer {
@@ -125,6 +169,84 @@ TEST_SUITE("ioloop") {
     CHECK(child.text ==
           "tornado: a forked child returned into the loop that its parent runs. Fork before there "
           "is a loop, or leave the child by exec or _exit.\n");
+  }
+
+  TEST_CASE("fork: a child that comes back does not run its parent's next callback") {
+    CHECK(sent_by_parent_with_child([](test::Loop& loop, int fd) {
+            loop.add_callback(fork_into_loop);
+            loop.add_callback([&] { send_once(fd); });
+            loop.add_callback([&] { loop.stop(); });
+            loop.start();
+          }) == "once\n");
+  }
+
+  TEST_CASE("fork: nor its next timeout") {
+    CHECK(sent_by_parent_with_child([](test::Loop& loop, int fd) {
+            loop.call_later(0s, fork_into_loop);
+            loop.call_later(0s, [&] { send_once(fd); });
+            loop.call_later(0s, [&] { loop.stop(); });
+            loop.start();
+          }) == "once\n");
+  }
+
+  TEST_CASE("fork: nor its next handler") {
+    CHECK(sent_by_parent_with_child([](test::Loop& loop, int fd) {
+            const SocketPair first;
+            const SocketPair second;
+            int handled = 0;
+            for (const SocketPair* each : {&first, &second}) {
+              send_once(each->server());
+              loop.add_handler(
+                  each->client(),
+                  [&](int client, int) {
+                    loop.remove_handler(client);
+                    if (++handled == 1) return fork_into_loop();
+                    send_once(fd);
+                    loop.stop();
+                  },
+                  IOLoop::READ);
+            }
+            loop.start();
+          }) == "once\n");
+  }
+
+  TEST_CASE("fork: nor its next coroutine") {
+    CHECK(sent_by_parent_with_child([](test::Loop& loop, int fd) {
+            Future<void> go;
+            const auto forks = fork_behind(go);
+            const auto next = send_behind(go, fd);
+            loop.add_callback([&] { go.set_result(); });
+            loop.run([&] { return next; });
+          }) == "once\n");
+  }
+
+  TEST_CASE("fork: nor sends it what its parent has written") {
+    CHECK(sent_by_parent_with_child([](test::Loop& loop, int fd) {
+            Future<void> go;
+            const auto writes = write_behind(go, IOStream(Socket(::dup(fd))));
+            const auto forks = fork_behind(go);
+            loop.add_callback([&] { go.set_result(); });
+            loop.run([&] { return writes; });
+          }) == "once\n");
+  }
+
+  TEST_CASE("fork: nor reads it what its parent's next stream has got") {
+    CHECK(sent_by_parent_with_child([](test::Loop& loop, int fd) {
+            const SocketPair first;
+            const SocketPair second;
+            const IOStream reader(Socket(::dup(first.client())));
+            const IOStream next(Socket(::dup(second.client())));
+            Future<void> forks;
+            Future<std::string> line;
+            loop.add_callback([&] {
+              send_once(first.server());
+              send_once(second.server());
+              forks = fork_behind_read(reader);
+              line = next.read_until("\n");
+            });
+            loop.run_until([&] { return forks.done() && line.done(); });
+            ::send(fd, line.result().data(), line.result().size(), 0);
+          }) == "once\n");
   }
 
   TEST_CASE("fork: a child that exits inside a callback leaves quietly") {
