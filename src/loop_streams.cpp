@@ -95,7 +95,8 @@ void LoopCore::arm_reads() noexcept {
     do {
       listed = arming_.size();
       arm_listed(reads);
-    } while (!arming_.empty() && arming_.size() >= listed - listed / 8 && reads >= listed);
+    } while (!stop_ && !arming_.empty() && arming_.size() >= listed - listed / 8 &&
+             reads >= listed);
   });
 }
 
@@ -137,7 +138,7 @@ void LoopCore::arm_one(LoopClient& client, std::size_t& reads) noexcept {
     client.arming_ = false;
     const bool more = client.arm(left);
     settle();
-    if (!more || left == 0 || arming_.empty() || arming_.back() != &client) break;
+    if (!more || left == 0 || stop_ || arming_.empty() || arming_.back() != &client) break;
     arming_.pop_back();
     client.release();
   }

@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <cstddef>
+#include <functional>
 #include <memory>
 #include <string>
 #include <system_error>
@@ -46,7 +47,9 @@ constexpr std::size_t chunk = 64 * 1024;
 /// Streams that have `chunks` times `size` bytes to read each, and what reads them in such pieces.
 class Busy {
  public:
-  Busy(std::size_t count, std::size_t chunks, std::size_t size = chunk) {
+  Busy(std::size_t count, std::size_t chunks, std::size_t size = chunk,
+       std::function<void(std::size_t)> on_read = nullptr)
+      : on_read_(std::move(on_read)) {
     for (std::size_t i = 0; i < count; ++i) {
       auto [stream, wire] = make_wire_stream({.read_chunk_size = size});
       wire->incoming = std::string(chunks * size, 'x');
@@ -79,6 +82,7 @@ class Busy {
       for (;;) {
         co_await stream.read_bytes(size, Partial::yes);
         reads_.push_back(number);
+        if (on_read_) on_read_(reads_.size());
       }
     } catch (const StreamClosedError&) {
     }
@@ -86,6 +90,7 @@ class Busy {
 
   std::vector<Future<void>> all_;
   std::vector<std::size_t> reads_;
+  std::function<void(std::size_t)> on_read_;
 };
 
 /// Until they are done; how many reads at most there were between two callbacks.
@@ -171,6 +176,19 @@ TEST_SUITE("iostream") {
     const std::size_t most = most_per_iteration(loop, busy);
     CHECK(busy.reads().size() == 128 * 20);
     CHECK(most <= 128 + 64);  // each as it becomes readable, and four in a row
+  }
+
+  TEST_CASE("IOStream: reads are not gone on with when the loop is stopped") {
+    for (const std::size_t size : {std::size_t{100}, chunk}) {
+      CAPTURE(size);
+      test::Loop loop;
+      const Busy busy(4, 1000, size, [&](std::size_t count) {
+        if (count == 500) loop.stop();
+      });
+      loop.wait();
+      CHECK(busy.reads().size() >= 500);
+      CHECK(busy.reads().size() <= 500 + 4);
+    }
   }
 
   TEST_CASE("IOStream: callbacks get their turn between reads from the buffer") {
