@@ -386,6 +386,7 @@ class LoopCore : public std::enable_shared_from_this<LoopCore> {
   std::vector<LoopClient*> flushing_;
   std::vector<LoopClient*> arming_;
   std::vector<LoopClient*> arming_now_;
+  const LoopClient* arming_one_ = nullptr;  // its turn it is
   bool arm_posted_ = false;
   // Whether reads are armed at once, or behind the other ready descriptors: see arm_reads().
   bool arm_at_once_ = true;

@@ -68,7 +68,7 @@ void LoopCore::add_dirty(LoopClient& client) noexcept {
 }
 
 void LoopCore::add_arming(LoopClient& client) noexcept {
-  if (std::exchange(client.arming_, true)) return;
+  if (std::exchange(client.arming_, true) || &client == arming_one_) return;
   client.add_ref();
   arming_.push_back(&client);
   if (depth_ == 0 && !closed_) post_drain();
@@ -134,17 +134,21 @@ void LoopCore::arm_listed(std::size_t& reads) noexcept {
 // What has been read is used, and answered, before the next is read.
 void LoopCore::arm_one(LoopClient& client, std::size_t& reads) noexcept {
   std::size_t left = LoopClient::reads_in_a_row;
-  for (;;) {
+  bool more = false;
+  arming_one_ = &client;
+  do {
     client.arming_ = false;
-    const bool more = client.arm(left);
+    more = client.arm(left);
     settle();
-    if (!more || left == 0 || stop_ || arming_.empty() || arming_.back() != &client) break;
-    arming_.pop_back();
-    client.release();
-  }
+  } while (client.arming_ && more && left > 0 && !stop_);
+  arming_one_ = nullptr;
   const std::size_t tried = LoopClient::reads_in_a_row - left;
   reads -= std::min(reads, tried > 1 ? tried * cost_in_a_row : tried);
-  client.release();
+  if (client.arming_) {
+    arming_.push_back(&client);
+  } else {
+    client.release();
+  }
 }
 
 }  // namespace tornado::detail

@@ -19,7 +19,7 @@ namespace {
 // So many reads are served in a row from what is buffered, before others get their turn.
 constexpr int reads_per_turn = 128;
 // Who gets so many bytes at once streams: more is likely to be there.
-constexpr std::size_t much = 16 * 1024;
+constexpr std::size_t much = std::size_t{16} * 1024;
 // Capacity that an idle stream's buffer may keep.
 constexpr std::size_t kept_capacity = 256;
 
