@@ -42,7 +42,7 @@ std::pair<IOStream, std::shared_ptr<test::Wire>> flooded_stream(test::Loop& loop
   return pair;
 }
 
-constexpr std::size_t chunk = 64 * 1024;
+constexpr std::size_t chunk = std::size_t{64} * 1024;
 
 /// Streams that have `chunks` times `size` bytes to read each, and what reads them in such pieces.
 class Busy {
