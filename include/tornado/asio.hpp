@@ -11,7 +11,6 @@
 #endif
 
 #include "tornado/concurrent.hpp"
-#include "tornado/detail/asio_check.hpp"
 #include "tornado/ioloop.hpp"
 #include "tornado/iostream.hpp"
 #include "tornado/ssl.hpp"
@@ -28,7 +27,12 @@
 #include <asio/io_context.hpp>
 #include <asio/ip/tcp.hpp>
 #include <asio/post.hpp>
+#include <asio/recycling_allocator.hpp>
 #include <asio/strand.hpp>
+#include <asio/version.hpp>
+
+// Behind Asio's.
+#include "tornado/detail/asio_check.hpp"
 
 #include <memory>
 #include <string>

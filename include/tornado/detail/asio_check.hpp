@@ -4,16 +4,11 @@
 //
 // Two versions of Asio, or one whose macros say different things, give one name to classes of
 // different shapes. So what Asio is like here is the name of a variable, which the library defines
-// and whoever includes this needs: linking fails where they differ. Part of the bridge: other
-// headers include it only where the program has included Asio before.
+// and whoever includes this needs: linking fails where they differ. Includes nothing of Asio:
+// <tornado/asio.hpp> has done so, or the program.
 #pragma once
 
 #include "tornado/detail/export.hpp"
-
-#include <asio/buffer.hpp>
-#include <asio/detail/config.hpp>
-#include <asio/recycling_allocator.hpp>
-#include <asio/version.hpp>
 
 #if defined(ASIO_HAS_IOCP)
 #define TORNADO_ASIO_REACTOR iocp
@@ -90,7 +85,7 @@
                TORNADO_ASIO_BUFFERS, TORNADO_ASIO_EXECUTORS, TORNADO_ASIO_COMPILED,          \
                ASIO_RECYCLING_ALLOCATOR_CACHE_SIZE)
 
-#if defined(TORNADO_STATIC)
+#if defined(TORNADO_STATIC) && defined(ASIO_VERSION)
 namespace tornado::detail {
 
 extern TORNADO_EXPORT const char TORNADO_ASIO_NAME;

@@ -31,7 +31,9 @@
 #define TORNADO_INLINE [[msvc::forceinline]]
 #endif
 
-// Where Asio is included before our headers, it has to be the library's.
-#if defined(TORNADO_STATIC) && defined(ASIO_VERSION)
+// Where Asio is included before our headers, it has to be the library's. What says so is known once
+// these of its headers have been: <asio/version.hpp>, <asio/buffer.hpp>, <asio/io_context.hpp>.
+#if defined(TORNADO_STATIC) && defined(ASIO_VERSION) && defined(ASIO_BUFFER_HPP) && \
+    defined(ASIO_RECYCLING_ALLOCATOR_CACHE_SIZE)
 #include "tornado/detail/asio_check.hpp"
 #endif
